@@ -1,0 +1,1 @@
+"""Networks that name a diagnosis: architectures, model cards, training, scoring."""

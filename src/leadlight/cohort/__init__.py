@@ -1,0 +1,1 @@
+"""Many recordings on disk: store, import with rejects, labels, splits by patient."""

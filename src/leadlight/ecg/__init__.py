@@ -1,0 +1,1 @@
+"""One recording: lead algebra, file formats, filtering, resampling, R peaks, quality."""

@@ -1,0 +1,1 @@
+"""One file per format, all giving a `Recording`; `read_recording` picks the reader."""

@@ -1,0 +1,1 @@
+"""Hearts with known truth."""
