@@ -1,0 +1,147 @@
+"""The signals of a cohort on disk: int16 at 1 µV in one sharded Zarr v3 array.
+
+A chunk is ten seconds of one record at 500 Hz, all twelve leads (1, 12, 5000); a longer record
+spans chunks along the sample axis, a shorter one is padded with "missing". A shard is one file that
+holds the same ten seconds of 256 records, so a million ten-second records are some 4,000 files;
+a stretch in which no record of a shard has a value has no chunk and no file.
+
+Chosen by measurement (benchmarks/cohort_store.py, 500 records of PTB-XL): Blosc zstd level 3 with
+byte shuffle takes 36 % of the raw size, bit shuffle 39 %, lz4 45 to 50 %, and what a read takes
+beyond reading uncompressed chunks is mostly the library's own time, nearly the same for all.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec
+
+from leadlight.ecg.leads import LEADS, as_leads
+
+MISSING = -32768
+LIMIT_UV = 32767
+UV_PER_MV = 1000
+CHUNK_SAMPLES = 5000
+SHARD_RECORDS = 256
+
+Microvolts = npt.NDArray[np.int16]
+
+
+def to_microvolts(signal_mv: xr.DataArray) -> tuple[Microvolts, bool]:
+    """A signal as stored: int16 in µV, `MISSING` where it is NaN.
+
+    Args:
+        signal_mv: (lead, sample) in millivolt, with all of `LEADS` in any order.
+
+    Returns:
+        (lead, sample) int16 in the order of `LEADS`, and whether anything was clipped: values
+        beyond ±32.767 mV are set to that limit, never wrapped.
+    """
+    values = signal_mv.sel(lead=list(LEADS)).transpose("lead", "sample").to_numpy()
+    microvolts = np.rint(values.astype(np.float64) * UV_PER_MV)
+    missing = np.isnan(microvolts)
+    clipped = bool((np.abs(microvolts) > LIMIT_UV).any())
+    bounded = np.clip(np.where(missing, 0, microvolts), -LIMIT_UV, LIMIT_UV)
+    stored = bounded.astype(np.int16)
+    stored[missing] = MISSING
+    return stored, clipped
+
+
+def from_microvolts(stored: Microvolts) -> xr.DataArray:
+    """What `to_microvolts` stored, (lead, sample) float32 in millivolt, NaN where missing."""
+    signal = stored.astype(np.float32)
+    signal /= UV_PER_MV
+    signal[stored == MISSING] = np.nan
+    return as_leads(signal)
+
+
+def create(store: Path, shard_records: int) -> zarr.Array[Any]:
+    """A new, empty signal array (0, 12, 0) in the Zarr group at `store`."""
+    group = zarr.create_group(
+        store, zarr_format=3, attributes={"title": "Leadlight cohort", "layout_version": 1}
+    )
+    return group.create_array(
+        "signal",
+        shape=(0, len(LEADS), 0),
+        chunks=(1, len(LEADS), CHUNK_SAMPLES),
+        shards=(shard_records, len(LEADS), CHUNK_SAMPLES),
+        dtype="int16",
+        fill_value=MISSING,
+        compressors=BloscCodec(typesize=2, cname="zstd", clevel=3, shuffle="shuffle"),
+        dimension_names=("record", "lead", "sample"),
+        attributes={
+            "units": "mV",
+            "scale_factor": 1 / UV_PER_MV,
+            "_FillValue": MISSING,
+            "coordinates": "record_id",
+        },
+        config={"write_empty_chunks": False},
+    )
+
+
+def write_shard(
+    signal: zarr.Array[Any], shard: int, stored: npt.NDArray[np.int16], lengths: list[int]
+) -> None:
+    """Write the records of one shard, ten seconds of all of them at a time.
+
+    Args:
+        signal: the array of `create`; it grows as needed, in whole shards.
+        shard: which shard along the record axis.
+        stored: the records' samples one after another, each (lead, sample) in C order; a
+            memory-mapped file will do, and then memory is flat however long the records are.
+        lengths: samples per lead of each record.
+    """
+    assert signal.shards is not None
+    shard_records = signal.shards[0]
+    blocks = -(-max(lengths) // CHUNK_SAMPLES)
+    signal.resize(
+        (
+            max(signal.shape[0], (shard + 1) * shard_records),
+            len(LEADS),
+            max(signal.shape[2], blocks * CHUNK_SAMPLES),
+        )
+    )
+    ends = np.cumsum([length * len(LEADS) for length in lengths])
+    rows = slice(shard * shard_records, (shard + 1) * shard_records)
+    for block in range(blocks):
+        samples = slice(block * CHUNK_SAMPLES, (block + 1) * CHUNK_SAMPLES)
+        values = np.full((shard_records, len(LEADS), CHUNK_SAMPLES), MISSING, dtype=np.int16)
+        for record, (end, length) in enumerate(zip(ends, lengths, strict=True)):
+            whole = stored[end - length * len(LEADS) : end].reshape(len(LEADS), length)
+            part = whole[:, samples]
+            values[record, :, : part.shape[1]] = part
+        signal[rows, :, samples] = values
+
+
+def finish(store: Path, record_ids: list[str], longest: int) -> None:
+    """Cut the array to its records and its longest record, and label its axes."""
+    group = zarr.open_group(store, mode="r+")
+    signal = group["signal"]
+    assert isinstance(signal, zarr.Array)
+    signal.resize((len(record_ids), len(LEADS), longest))
+    for name, axis, values in (("record_id", "record", record_ids), ("lead", "lead", list(LEADS))):
+        coordinate = group.create_array(
+            name,
+            shape=(len(values),),
+            chunks=(min(len(values), 100_000),),
+            dtype=str,
+            dimension_names=(axis,),
+            overwrite=True,
+        )
+        coordinate[:] = np.array(values, dtype=object)
+    with (
+        warnings.catch_warnings()
+    ):  # one read opens the store; readers that know no such key skip it
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(store)
+
+
+def open_signal(store: Path) -> zarr.Array[Any]:
+    """The signal array of a finished cohort, for reading."""
+    signal: Any = zarr.open_group(store, mode="r")["signal"]
+    assert isinstance(signal, zarr.Array)
+    return signal
