@@ -265,7 +265,7 @@ def _ventricles(
     concordance = 1.0
     if conduction == "LBBB":
         qrs_ms = float(np.clip(rng.normal(148, 14), 122, 196))
-        qrs = waves.left_bundle_branch_block_qrs(rng, qrs_ms, amplitude * rng.uniform(0.75, 1.15))
+        qrs = waves.left_bundle_branch_block_qrs(rng, qrs_ms, amplitude * rng.uniform(0.8, 1.5))
         # Repolarisation follows depolarisation: T against the QRS, in some people with it.
         concordance = float(np.clip(rng.normal(-0.75, 0.5), -1.0, 0.8))
         area = qrs.dipole_mv.mean(axis=0)
