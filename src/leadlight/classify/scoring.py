@@ -42,10 +42,10 @@ def score_table(
 
     Thresholds are chosen on the cohort's validation split, where F1 is largest. A class with fewer
     than `MIN_POSITIVE_PATIENTS` positive patients there (or no negative one) keeps the card's
-    threshold, or one half where the card gives none; each class says which it got and why. Intervals are 95 % percentile intervals over
-    `n_bootstrap` resamples of patients (all records of a drawn patient come along; Efron 1979).
-    A figure that is undefined is None, never 0.5 or 0; an interval needs two positive and two
-    negative patients.
+    threshold, or one half where the card gives none; each class says which it got and why.
+    Intervals are 95 % percentile intervals over `n_bootstrap` resamples of patients (all records of
+    a drawn patient come along; Efron 1979). A figure that is undefined is None, never 0.5 or 0; an
+    interval needs two positive and two negative patients.
 
     Args:
         probabilities: `record_id` and one column per class, each in [0, 1].
@@ -66,7 +66,8 @@ def score_table(
         card gives none).
 
     Raises:
-        LeadlightError: no class column, a repeated or unknown record, or a probability that is not a number in [0, 1].
+        LeadlightError: no class column, a repeated or unknown record, or a probability that is not
+            a number in [0, 1].
     """
     classes = [name for name in probabilities.columns if name != "record_id"]
     _check(probabilities, records, classes)
