@@ -1,0 +1,81 @@
+"""The command `leadlight`: one verb per file, errors as one line, exit codes 0, 1 and 2."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from leadlight import __version__
+from leadlight.cli.card import card_app
+from leadlight.cli.classify import classify
+from leadlight.cli.demo import demo
+from leadlight.cli.explain import explain
+from leadlight.cli.import_ import import_
+from leadlight.cli.report import report
+from leadlight.cli.simulate import simulate
+from leadlight.cli.train import train
+from leadlight.errors import LeadlightError
+
+app = typer.Typer(
+    name="leadlight",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=(
+        "Opens the black box of the 12-lead ECG. Research software, **not a medical device**.\n\n"
+        "The usual order: `import` recordings into a study folder, `classify` them, `explain` a "
+        "diagnosis, read the `report`. `explain` given files does all four. `demo` shows it on "
+        "what ships with the program."
+    ),
+)
+app.command("demo")(demo)
+app.command("import")(import_)
+app.command("classify")(classify)
+app.command("explain")(explain)
+app.command("report")(report)
+app.command("train")(train)
+app.command("simulate")(simulate)
+app.add_typer(card_app, name="card")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"leadlight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Only holds the options that stand before a verb."""
+
+
+def main() -> None:
+    """Run the command line; a fault that the user can act on is one line and exit code 1."""
+    try:
+        app()
+    except LeadlightError as error:
+        typer.echo(f"leadlight: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("leadlight: stopped; the same command goes on from here.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away; nothing to tell anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(f"leadlight: {error.strerror or error}{where}.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
