@@ -1,0 +1,71 @@
+"""Where the waves of each beat begin, peak and end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+WAVES = ("P", "QRS", "T")
+POINTS = ("onset", "peak", "offset")
+
+
+@dataclass(frozen=True)
+class Fiducials:
+    """The wave limits and peaks of one recording, in samples at the recording's own rate.
+
+    Samples are fractional: limits are read between samples. A wave that is not there (P in
+    fibrillation) is NaN, never zero; so is every wave of a lead without signal. Where a wave is
+    present, onset < peak < offset, and P, QRS, T of one beat and of its neighbours do not overlap.
+    The QRS peak is the largest deflection of the complex, the reference of a beat is `r_peaks`.
+
+    Attributes:
+        per_lead: (lead, beat, wave of WAVES, point of POINTS) float32, each lead on its own.
+        global_: (beat, wave, point) float32, one reading of all leads together.
+        confidence: (beat, wave, point) float32 in 0..1 of the global reading; 0 where it is NaN.
+        confidence_per_lead: (lead, beat, wave, point) float32 in 0..1; 0 where it is NaN.
+        r_peaks: (beat,) int64, the QRS reference of each beat, ascending.
+        rate_hz: the rate that all samples count in.
+    """
+
+    per_lead: xr.DataArray
+    global_: xr.DataArray
+    confidence: xr.DataArray
+    confidence_per_lead: xr.DataArray
+    r_peaks: npt.NDArray[np.int64]
+    rate_hz: float
+
+
+def label_fiducials(
+    per_lead: npt.NDArray[np.floating],
+    global_: npt.NDArray[np.floating],
+    confidence_per_lead: npt.NDArray[np.floating],
+    confidence: npt.NDArray[np.floating],
+    *,
+    leads: list[str],
+    r_peaks: npt.NDArray[np.int64],
+    rate_hz: float,
+) -> Fiducials:
+    """Name the axes of bare arrays: (lead, beat, wave, point) and (beat, wave, point)."""
+    points = {"wave": list(WAVES), "point": list(POINTS)}
+
+    def with_leads(values: npt.NDArray[np.floating]) -> xr.DataArray:
+        return xr.DataArray(
+            values.astype(np.float32),
+            dims=("lead", "beat", "wave", "point"),
+            coords={"lead": leads, **points},
+        )
+
+    def without(values: npt.NDArray[np.floating]) -> xr.DataArray:
+        return xr.DataArray(
+            values.astype(np.float32), dims=("beat", "wave", "point"), coords=points
+        )
+
+    return Fiducials(
+        per_lead=with_leads(per_lead),
+        global_=without(global_),
+        confidence=without(confidence),
+        confidence_per_lead=with_leads(confidence_per_lead),
+        r_peaks=np.asarray(r_peaks, dtype=np.int64),
+        rate_hz=float(rate_hz),
+    )
