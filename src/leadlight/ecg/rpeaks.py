@@ -1,31 +1,168 @@
-"""Where the beats are: one reference instant (R) per QRS complex, from all leads together."""
+"""Where the beats are: one reference instant (R) per QRS complex, from all leads together.
+
+Beats are found by sleepecg's detector (a Pan-Tompkins design) on the spatial velocity of the eight
+independent leads, so that a complex that is flat in one lead is still seen in the others. R is the
+instant of the largest QRS vector, made the same instant in all beats of one shape.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import sleepecg
 import xarray as xr
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import butter, sosfiltfilt
 
 from leadlight.ecg.filtering import band_pass, resample
 from leadlight.ecg.leads import INDEPENDENT_LEADS
 
-_DETECTION_HZ = 500.0
-_REACH_S = 0.08
+# All work is done at one rate, so that a record gives the same beats at any rate it came in.
+_WORK_HZ = 500.0
+_SHORTEST_S = 1.0
+_LEARNING_S = 3.0
+# A lead this many times as restless between beats as the median lead is turned down.
+_RESTLESS = 3.0
+_ENERGY_WINDOW_S = 0.10
+_RECENTRE_S = 0.15
+_REFRACTORY_S = 0.20
+_QRS_REACH_S = 0.06
+# A find with less than this share of the median beat's energy is no beat (a P wave, an artefact).
+_LEAST_ENERGY = 0.05
+# A vector smaller than this is not the QRS of a living heart at any lead placement.
+_LEAST_VECTOR_MV = 0.05
+_TEMPLATE_HALF_S = 0.08
+_ABOVE_5_HZ = butter(2, 5.0, "highpass", False, "sos", _WORK_HZ)
+_SAME_SHAPE = 0.9
 
 
 def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int64]:
-    """Sample indices of R in `signal_mv` (lead, sample), in ascending order; may be empty."""
-    independent = signal_mv.sel(lead=list(INDEPENDENT_LEADS))
-    at_rate = resample(independent, rate_hz, _DETECTION_HZ)
-    leads_mv = np.nan_to_num(band_pass(at_rate, _DETECTION_HZ, 0.5, 40.0).values.astype(np.float64))
-    velocity = np.sqrt((np.gradient(leads_mv, axis=1) ** 2).sum(axis=0))
-    if velocity.size < _DETECTION_HZ or not np.ptp(velocity) > 0:
+    """The R reference of every beat.
+
+    Steps: spatial velocity of the 0.5 to 30 Hz band, restless leads turned down; detection; each
+    find is moved to the centre of QRS energy near it (this removes finds on P and T waves and on
+    pacing spikes, which fall onto their QRS); R is the largest QRS vector; beats that correlate
+    with the median beat are aligned to it, so that a notched complex is not marked now on one
+    notch, now on the other.
+
+    Args:
+        signal_mv: (lead, sample) in millivolt with names in `lead`; NaN where there is no value.
+        rate_hz: its samples per second; any rate above 60 Hz.
+
+    Returns:
+        (beat) sample indices at `rate_hz`, ascending. Empty where the strip is shorter than one
+        second, flat, or all NaN.
+    """
+    n_samples = signal_mv.sizes["sample"]
+    if n_samples / rate_hz < _SHORTEST_S:
         return np.array([], dtype=np.int64)
-    found = sleepecg.detect_heartbeats(velocity, _DETECTION_HZ)
-    size = np.abs(leads_mv).sum(axis=0)
-    reach = int(_REACH_S * _DETECTION_HZ)
-    refined = set()
-    for beat in found:
-        start = max(0, beat - reach)
-        refined.add(start + int(np.argmax(size[start : beat + reach + 1])))
-    peaks = np.rint(np.array(sorted(refined)) * rate_hz / _DETECTION_HZ).astype(np.int64)
-    return np.unique(np.minimum(peaks, signal_mv.sizes["sample"] - 1))
+    named = [lead for lead in INDEPENDENT_LEADS if lead in signal_mv["lead"].values]
+    at_rate = resample(signal_mv.sel(lead=named).astype(np.float64), rate_hz, _WORK_HZ)
+    leads_mv = np.nan_to_num(band_pass(at_rate, _WORK_HZ, 0.5, 30.0).values)
+    leads_mv *= _quietness(leads_mv)[:, None]
+    speed = np.sqrt((_steps(leads_mv) ** 2).sum(axis=0))
+    if not np.ptp(speed) > 0:
+        return np.array([], dtype=np.int64)
+    centres = _recentred(_detected(speed), leads_mv)
+    peaks = _aligned(_largest_vectors(centres, leads_mv), leads_mv)
+    at_source = np.rint(peaks * rate_hz / _WORK_HZ).astype(np.int64)
+    return np.unique(np.clip(at_source, 0, n_samples - 1))
+
+
+def _detected(speed: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """(beat) sleepecg's finds.
+
+    Its compiled code learns from two seconds and reads past the end of anything shorter, so a
+    short strip is mirrored first.
+    """
+    learning = int(_LEARNING_S * _WORK_HZ)
+    long_enough = np.pad(speed, (0, max(0, learning - speed.size)), mode="symmetric")
+    found = sleepecg.detect_heartbeats(long_enough, _WORK_HZ)  # type: ignore[attr-defined]
+    return np.asarray(found[found < speed.size], dtype=np.int64)
+
+
+def _steps(leads_mv: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(lead, sample) central differences, zero at the ends."""
+    steps = np.zeros_like(leads_mv)
+    steps[:, 1:-1] = (leads_mv[:, 2:] - leads_mv[:, :-2]) / 2
+    return steps
+
+
+def _quietness(leads_mv: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(lead) weights: 1, falling with the square of the restlessness beyond the common measure."""
+    restless = np.median(np.abs(_steps(leads_mv)), axis=1)
+    active = restless[restless > 1e-6]
+    usual = float(np.median(active)) if active.size else 1.0
+    excess = np.maximum(restless, 1e-9) / (_RESTLESS * usual)
+    return np.asarray(np.minimum(1.0, excess**-2.0), dtype=np.float64)
+
+
+def _recentred(
+    found: npt.NDArray[np.int64], leads_mv: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Move each find uphill to the nearest centre of QRS energy; keep the larger of close ones."""
+    # Above 5 Hz, so that T waves weigh little.
+    steep = sosfiltfilt(_ABOVE_5_HZ, leads_mv, axis=1, padlen=min(100, leads_mv.shape[1] - 1))
+    energy = uniform_filter1d(
+        (_steps(steep) ** 2).sum(axis=0), int(_ENERGY_WINDOW_S * _WORK_HZ) | 1
+    )
+    reach = int(_RECENTRE_S * _WORK_HZ)
+    centres = set()
+    for find in found:
+        centre = int(find)
+        for _ in range(3):
+            start = max(0, centre - reach)
+            centre = start + int(np.argmax(energy[start : centre + reach + 1]))
+        centres.add(centre)
+    kept: list[int] = []
+    for centre in sorted(centres, key=lambda sample: -energy[sample]):
+        if all(abs(centre - other) > _REFRACTORY_S * _WORK_HZ for other in kept):
+            kept.append(centre)
+    beats = np.array(sorted(kept), dtype=np.int64)
+    return beats[energy[beats] >= _LEAST_ENERGY * np.median(energy[beats])] if kept else beats
+
+
+def _largest_vectors(
+    centres: npt.NDArray[np.int64], leads_mv: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """(beat) where the vector over all leads is largest near each centre."""
+    size_mv = np.sqrt((leads_mv**2).sum(axis=0))
+    reach = int(_QRS_REACH_S * _WORK_HZ)
+    starts = np.maximum(centres - reach, 0)
+    peaks = [
+        start + int(np.argmax(size_mv[start : centre + reach + 1]))
+        for start, centre in zip(starts, centres, strict=True)
+    ]
+    large = [peak for peak in peaks if size_mv[peak] >= _LEAST_VECTOR_MV]
+    return np.array(sorted(set(large)), dtype=np.int64)
+
+
+def _aligned(
+    peaks: npt.NDArray[np.int64], leads_mv: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Shift the beats that have the median beat's shape to where they fit it best."""
+    if peaks.size < 3:
+        return peaks
+    half, reach = int(_TEMPLATE_HALF_S * _WORK_HZ), int(_QRS_REACH_S * _WORK_HZ)
+    width = 2 * half + 1
+    last = leads_mv.shape[1] - 1
+    around = np.arange(-reach - half, reach + half + 1)
+    # (lead, beat, sample), with the strip's ends held on.
+    beats = leads_mv[:, np.clip(peaks[:, None] + around, 0, last)]
+    # (lead, beat, shift, sample)
+    windows = np.lib.stride_tricks.sliding_window_view(beats, width, axis=2)
+    squares = _running_sum(beats**2, width) - _running_sum(beats, width) ** 2 / width
+    length = np.sqrt(np.maximum(squares.sum(axis=0), 1e-12))
+    shifts = np.full(peaks.size, reach)
+    for _ in range(2):
+        template = np.median(windows[:, np.arange(peaks.size), shifts], axis=1)
+        template -= template.mean(axis=1, keepdims=True)
+        product = (windows @ template[:, None, :, None])[..., 0].sum(axis=0)
+        fit = product / (length * max(float(np.linalg.norm(template)), 1e-6))
+        shifts = np.where(fit.max(axis=1) >= _SAME_SHAPE, fit.argmax(axis=1), reach)
+    return np.unique(np.clip(peaks + shifts - reach, 0, last))
+
+
+def _running_sum(rows: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+    """Sums over `width` samples from each sample on, along the last axis."""
+    total = np.cumsum(rows, axis=-1)
+    total[..., width:] -= total[..., :-width].copy()
+    return total[..., width - 1 :]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import wfdb
 
 from leadlight.ecg.formats.fields import (
     MAX_VALUES,
@@ -257,6 +256,8 @@ def _through_library(
     name = str(header.absolute().with_suffix(""))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import wfdb  # here, because it takes half a second and few records need it
+
         try:
             stated = wfdb.rdheader(name)
             claimed = (stated.sig_len or 0) * (stated.n_sig or 0)
