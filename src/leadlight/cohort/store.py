@@ -275,6 +275,10 @@ class CohortWriter:
         if self._journal.shard_is_full:
             self._commit()
 
+    def split_of(self, patient_id: str) -> str | None:
+        """The split that a patient's records are in; None for a patient not yet seen."""
+        return self._split_of_patient.get(patient_id)
+
     def reject(self, source: str, reason: str, advice: str = "") -> None:
         """Note a source that gave no record."""
         self._rejects.append({"source": source, "reason": reason, "advice": advice})
