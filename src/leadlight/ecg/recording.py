@@ -25,6 +25,8 @@ class Recording:
         median_beat_rate_hz: its rate.
         source_format: "wfdb", "dicom", ...
         notes: anything else the file says that a later stage needs, as text.
+        cart_measurements: what the recording device measured, under the names and units of
+            `leadlight.ecg.measurements`; what it left blank is not there.
     """
 
     signal_mv: xr.DataArray
@@ -40,6 +42,7 @@ class Recording:
     median_beat_rate_hz: float | None = None
     source_format: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
+    cart_measurements: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from leadlight.ecg.formats import dicom, wfdb
+from leadlight.ecg.formats import cardiosoft, dicom, wfdb
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError, UnreadableRecording
 
@@ -33,6 +33,7 @@ class Format:
 # In the order in which they are asked.
 FORMATS = (
     Format("dicom", (".dcm", ".dicom"), dicom.recognises, dicom.read_dicom),
+    Format("cardiosoft", (".xml",), cardiosoft.recognises, cardiosoft.read_cardiosoft),
     Format("wfdb", (".hea",), wfdb.recognises, wfdb.read_wfdb),
 )
 # Files that hold ECGs in formats that have no reader here. A folder's import lists them, so that
