@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from leadlight.atomic import written_whole
+from leadlight.atomic import write_text
 from leadlight.ecg.leads import LEADS, canonical_lead
 from leadlight.errors import LeadlightError
 
@@ -217,8 +217,12 @@ def read_card(path: Path) -> ModelCard:
 
 def write_card(card: ModelCard, path: Path) -> None:
     """Write a card as TOML; the file is whole or not there."""
-    with written_whole(path) as partial:
-        partial.write_text(tomli_w.dumps(_tables(card)), encoding="utf-8")
+    write_text(path, card_text(card))
+
+
+def card_text(card: ModelCard) -> str:
+    """A card as TOML, with the defaults written out."""
+    return tomli_w.dumps(_tables(card))
 
 
 def card_from_tables(tables: Mapping[str, Any], source: str) -> ModelCard:

@@ -47,13 +47,13 @@ def load_model(name_or_card: str | Path) -> Model:
         LeadlightError: there is no such model, or the weights are in a format that is not read.
         ModelMismatch: weights and card disagree; both values are named.
     """
-    card_path = _card_path(name_or_card)
+    card_path = find_card(name_or_card)
     card = read_card(card_path)
     return Model(card, _load_network(card, card_path), card_path)
 
 
 def save_model(
-    network: ResidualNetwork,
+    network: nn.Module,
     card: ModelCard,
     folder: Path,
     *,
@@ -99,6 +99,74 @@ def save_model(
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(path.parent.name for path in _shipped_folder().glob(f"*/{CARD_FILE}"))
+
+
+def find_card(name_or_card: str | Path) -> Path:
+    """Where the card of a model lies.
+
+    Raises:
+        LeadlightError: there is no such model, or the file is weights without a card.
+    """
+    if isinstance(name_or_card, str) and name_or_card in shipped_models():
+        return _shipped_folder() / name_or_card / CARD_FILE
+    path = Path(name_or_card)
+    if path.suffix.lower() in _KERAS:
+        raise LeadlightError(
+            f"{path} is a Keras file; it says nothing of lead order and unit.",
+            advice=f"Make it a model first: leadlight card convert {path} --out FOLDER",
+        )
+    if path.suffix.lower() in _PICKLES:
+        raise LeadlightError(
+            f"{path} is a pickle, which can run code when opened; it is not read.",
+            advice="Save the state dict with safetensors and write a card beside it.",
+        )
+    if path.suffix.lower() == ".safetensors":
+        raise LeadlightError(
+            f"{path} holds weights only.", advice="Give the path of their model card (card.toml)."
+        )
+    if path.is_dir() and (path / CARD_FILE).is_file():
+        return path / CARD_FILE
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise LeadlightError(f"The folder {path} holds no {CARD_FILE}.")
+    shipped = ", ".join(shipped_models()) or "none"
+    raise LeadlightError(
+        f'There is no model "{name_or_card}": neither a file, nor one of those that come with '
+        f"Leadlight ({shipped}).",
+        advice="Give a shipped model's name or the path of a model card.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """What a loaded model is: its size as Keras counts it, and its logits for zeros."""
+
+    n_parameters: int
+    logit_of_zeros: dict[str, float]
+
+
+def check_model(model: Model) -> ModelCheck:
+    """Run the network once, on zeros.
+
+    Raises:
+        ModelMismatch: a logit is not finite, or there is not one for each class.
+    """
+    spec, classes = model.card.input, model.card.output.classes
+    with torch.inference_mode():
+        logits = model.network(torch.zeros(1, len(spec.leads), spec.samples))[0]
+    if logits.shape != (len(classes),) or not bool(torch.isfinite(logits).all()):
+        raise ModelMismatch(
+            f"{model.card.model.name} gives {logits.tolist()} for zeros; {len(classes)} finite "
+            "logits were expected."
+        )
+    stored = model.network.state_dict()
+    return ModelCheck(
+        n_parameters=sum(
+            tensor.numel() for name, tensor in stored.items() if not name.endswith(_BATCH_COUNT)
+        ),
+        logit_of_zeros=dict(zip(classes, logits.tolist(), strict=True)),
+    )
 
 
 def build_network(card: ModelCard, generator: torch.Generator | None = None) -> ResidualNetwork:
@@ -186,38 +254,6 @@ def calibrate_batch_norm(network: nn.Module, batches: Iterable[torch.Tensor]) ->
         network.train(was_training)
     if not seen:
         raise LeadlightError("Batch norm cannot be calibrated without inputs.")
-
-
-def _card_path(name_or_card: str | Path) -> Path:
-    if isinstance(name_or_card, str) and name_or_card in shipped_models():
-        return _shipped_folder() / name_or_card / CARD_FILE
-    path = Path(name_or_card)
-    if path.suffix.lower() in _KERAS:
-        raise LeadlightError(
-            f"{path} is a Keras file; it says nothing of lead order and unit.",
-            advice=f"Make it a model first: leadlight card convert {path} --out FOLDER",
-        )
-    if path.suffix.lower() in _PICKLES:
-        raise LeadlightError(
-            f"{path} is a pickle, which can run code when opened; it is not read.",
-            advice="Save the state dict with safetensors and write a card beside it.",
-        )
-    if path.suffix.lower() == ".safetensors":
-        raise LeadlightError(
-            f"{path} holds weights only.", advice="Give the path of their model card (card.toml)."
-        )
-    if path.is_dir() and (path / CARD_FILE).is_file():
-        return path / CARD_FILE
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise LeadlightError(f"The folder {path} holds no {CARD_FILE}.")
-    shipped = ", ".join(shipped_models()) or "none"
-    raise LeadlightError(
-        f'There is no model "{name_or_card}": neither a file, nor one of those that come with '
-        f"Leadlight ({shipped}).",
-        advice="Give a shipped model's name or the path of a model card.",
-    )
 
 
 def _load_network(card: ModelCard, card_path: Path) -> ResidualNetwork:

@@ -1,0 +1,219 @@
+"""A model's logits and probabilities for every record of a cohort, streamed.
+
+Every record that can be prepared gets a prediction, also those that quality flags exclude from
+analyses; a record that cannot (a lead that the model needs is missing, say) gets a reason instead.
+Scores are of labelled records that no quality flag excludes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from scipy.special import expit
+
+from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.classify.cards import ModelCard
+from leadlight.classify.models import Model
+from leadlight.classify.prepare import PreparedInput, prepare
+from leadlight.classify.scoring import score_table
+from leadlight.cohort.store import Cohort, open_cohort
+from leadlight.ecg.quality import excludes
+from leadlight.ecg.recording import Recording
+from leadlight.errors import LeadlightError
+from leadlight.progress import track
+from leadlight.provenance import write_provenance
+
+# Used for scoring where the card names none.
+THRESHOLD_WITHOUT_CARD = 0.5
+
+
+@dataclass(frozen=True)
+class ClassifySummary:
+    """What `classify_cohort` did.
+
+    Attributes:
+        folder: where the results lie.
+        n_records: records asked for.
+        n_predicted: of these, with a prediction.
+        n_refused: of these, with a reason instead.
+        n_excluded: predicted, but left out of the scores by quality flags.
+        n_called: class to records at or above the card's threshold, for classes that have one.
+        scores: as `scoring.score_table` gives them; None when no record is labelled.
+    """
+
+    folder: Path
+    n_records: int
+    n_predicted: int
+    n_refused: int
+    n_excluded: int
+    n_called: dict[str, int]
+    scores: dict[str, Any] | None
+
+
+def classify_cohort(
+    study: Path,
+    model: Model,
+    *,
+    batch: int = 32,
+    rows: Sequence[int] | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    device: str = "cpu",
+) -> ClassifySummary:
+    """Predict a cohort; memory does not grow with its signals.
+
+    Writes `classify/<model name>/`: `probabilities.parquet` and `logits.parquet` (record_id and one
+    column per class), `refused.parquet` (record_id, reason), `scores.json` where records are
+    labelled, `provenance.json`. The folder appears once all of it is whole.
+
+    Args:
+        study: folder with a cohort.
+        model: from `models.load_model`.
+        batch: records that pass the network at once.
+        rows: which records; all where None.
+        overwrite: replace the results that this model's name has already.
+        seed: of the bootstrap.
+        n_bootstrap: resamples for the intervals of the scores.
+        device: torch's name of where to compute.
+
+    Raises:
+        LeadlightError: there is no cohort, results exist already, or no record can be prepared.
+    """
+    cohort = open_cohort(study)
+    folder = study / "classify" / model.card.model.name
+    refuse_overwrite(folder, overwrite)
+    rows = range(len(cohort)) if rows is None else rows
+    record_ids, logits, refused = _predict(cohort, model, rows, batch, device)
+    if not record_ids:
+        raise LeadlightError(
+            f"None of {len(rows)} records of {study} can be given to {model.card.model.name}; "
+            f"the first: {refused[0][1] if refused else 'the cohort is empty'}"
+        )
+    probabilities = expit(logits.astype(np.float64))
+    classes = model.card.output.classes
+    tables = {
+        "logits": _table(record_ids, logits, classes),
+        "probabilities": _table(record_ids, probabilities, classes),
+    }
+    records = cohort.records.filter(pl.col("record_id").is_in(record_ids))
+    excluded = [bool(excludes(tuple(flags))) for flags in records["flags"]]
+    scores = _scores(
+        tables["probabilities"],
+        records.filter(~pl.Series(excluded, dtype=pl.Boolean)),
+        model.card,
+        n_bootstrap,
+        seed,
+    )
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        for name, table in tables.items():
+            table.write_parquet(partial / f"{name}.parquet")
+        schema = {"record_id": pl.String, "reason": pl.String}
+        pl.DataFrame(refused, schema=schema, orient="row").write_parquet(
+            partial / "refused.parquet"
+        )
+        if scores is not None:
+            write_json(partial / "scores.json", {**scores, "n_records_excluded": sum(excluded)})
+        write_provenance(
+            partial,
+            "classify",
+            {
+                "model": model.card.model.name,
+                "n_records": len(rows),
+                "seed": seed,
+                "n_bootstrap": n_bootstrap,
+                "device": device,
+            },
+            [
+                study / "records.parquet",
+                model.source,
+                model.source.parent / model.card.model.weights,
+            ],
+        )
+    thresholds = model.card.output.thresholds
+    return ClassifySummary(
+        folder=folder,
+        n_records=len(rows),
+        n_predicted=len(record_ids),
+        n_refused=len(refused),
+        n_excluded=sum(excluded),
+        n_called={
+            name: int((probabilities[:, column] >= thresholds[name]).sum())
+            for column, name in enumerate(classes)
+            if name in thresholds
+        },
+        scores=scores,
+    )
+
+
+def logits_of(
+    model: Model, inputs: Iterable[PreparedInput], *, batch: int = 32, device: str = "cpu"
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Logits (class,) of each prepared input, in order, `batch` at a time through the network.
+
+    The network is moved to `device` and stays there.
+    """
+    network = model.network.to(device)
+    remaining = iter(inputs)
+    while some := list(islice(remaining, batch)):
+        stacked = np.stack([prepared.values.values for prepared in some])
+        with torch.inference_mode():
+            yield from network(torch.from_numpy(stacked).to(device)).cpu().numpy()
+
+
+def _predict(
+    cohort: Cohort, model: Model, rows: Sequence[int], batch: int, device: str
+) -> tuple[list[str], npt.NDArray[np.float32], list[tuple[str, str]]]:
+    record_ids: list[str] = []
+    refused: list[tuple[str, str]] = []
+
+    def prepared(recordings: Iterable[Recording]) -> Iterator[PreparedInput]:
+        for recording in recordings:
+            try:
+                ready = prepare(recording, model.card)
+            except LeadlightError as error:
+                refused.append((recording.record_id, str(error)))
+                continue
+            record_ids.append(recording.record_id)
+            yield ready
+
+    streamed = track(cohort.stream(rows), f"classify {model.card.model.name}", len(rows))
+    logits = list(logits_of(model, prepared(streamed), batch=batch, device=device))
+    width = len(model.card.output.classes)
+    return record_ids, np.array(logits, dtype=np.float32).reshape(-1, width), refused
+
+
+def _table(
+    record_ids: Sequence[str], values: npt.NDArray[Any], classes: Sequence[str]
+) -> pl.DataFrame:
+    columns = {name: values[:, column] for column, name in enumerate(classes)}
+    return pl.DataFrame({"record_id": record_ids, **columns})
+
+
+def _scores(
+    probabilities: pl.DataFrame,
+    records: pl.DataFrame,
+    card: ModelCard,
+    n_bootstrap: int,
+    seed: int,
+) -> dict[str, Any] | None:
+    if not records["labels"].is_not_null().any():
+        return None
+    thresholds = {
+        name: card.output.thresholds.get(name, THRESHOLD_WITHOUT_CARD)
+        for name in card.output.classes
+    }
+    return score_table(
+        probabilities.join(records, on="record_id", how="semi"),
+        records,
+        card_thresholds=thresholds,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
