@@ -151,7 +151,7 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
 
 def test_a_network_said_to_give_probabilities_is_refused(folder: Path) -> None:
     write_card(read_card(folder).with_output(kind="probability"), folder / "card.toml")
-    with pytest.raises(ModelMismatch, match="probabilities.*logits"):
+    with pytest.raises(ModelMismatch, match=r"probabilities.*logits"):
         load_model(folder)
 
 

@@ -158,14 +158,25 @@ def logits_of(
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Logits (class,) of each prepared input, in order, `batch` at a time through the network.
 
-    The network is moved to `device` and stays there.
+    The network computes on `device` and is on the CPU again afterwards.
+
+    Raises:
+        LeadlightError: torch has no such device here.
     """
-    network = model.network.to(device)
+    try:
+        network = model.network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise LeadlightError(
+            f'Torch cannot compute on "{device}" here.', advice="Use --device cpu."
+        ) from error
     remaining = iter(inputs)
-    while some := list(islice(remaining, batch)):
-        stacked = np.stack([prepared.values.values for prepared in some])
-        with torch.inference_mode():
-            yield from network(torch.from_numpy(stacked).to(device)).cpu().numpy()
+    try:
+        while some := list(islice(remaining, batch)):
+            stacked = np.stack([prepared.values.values for prepared in some])
+            with torch.inference_mode():
+                yield from network(torch.from_numpy(stacked).to(device)).cpu().numpy()
+    finally:
+        model.network.to("cpu")
 
 
 def _predict(
