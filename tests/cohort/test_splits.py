@@ -37,7 +37,7 @@ def test_a_patient_is_always_on_the_same_side(patient_id: str) -> None:
 
 
 def test_of_many_patients_eighty_percent_train() -> None:
-    counts = {split: 0 for split in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
     for number in range(20_000):
         counts[split_of(f"p{number}")] += 1
     # Five standard deviations of a binomial.

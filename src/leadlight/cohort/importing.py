@@ -1,6 +1,7 @@
 """Files in, a cohort out: every file becomes a record or a reject, and every label is counted."""
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -283,7 +284,8 @@ def _summary(
     records = pl.read_parquet(study / "records.parquet")
     rejects = pl.read_parquet(study / "rejects.parquet")
     reasons = Counter(
-        _without_path(source, reason) for source, reason in rejects["source", "reason"].iter_rows()
+        _kind_of_reason(source, reason)
+        for source, reason in rejects["source", "reason"].iter_rows()
     )
     by_label = records.select("patient_id", pl.col("labels")).explode("labels")
     flags = Counter(
@@ -319,9 +321,10 @@ def _summary(
     )
 
 
-def _without_path(source: str, reason: str) -> str:
-    """A reason without the name of the file, so that equal reasons are counted together."""
+def _kind_of_reason(source: str, reason: str) -> str:
+    """A reason without the file's name and numbers, so that equal reasons are counted together."""
     path = Path(source)
-    for name in (source, str(path.with_suffix(".hea")), path.name, str(path.parent), path.stem):
-        reason = reason.replace(name, "file")
-    return reason
+    for name in (str(path.with_suffix("")), path.stem):
+        reason = re.sub(rf"{re.escape(name)}(\.\w+)?", "the file", reason)
+    reason = reason.replace(str(path.parent), "the folder")
+    return re.sub(r"(?<![\w.])\d[\d.,]*(?![\w.])", "N", reason)
