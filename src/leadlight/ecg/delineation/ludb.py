@@ -42,7 +42,7 @@ class AnnotatedRecord:
 
 
 def part_of(number: int) -> str:
-    """"test" for every third record (3, 6, ...), "choice" for 1, 13, 25, ..., else "training".
+    """ "test" for every third record (3, 6, ...), "choice" for 1, 13, 25, ..., else "training".
 
     Records of "test" are neither trained on nor used to choose anything.
     """

@@ -1,0 +1,148 @@
+"""The delineation network: a U-Net that runs over every lead and lets the leads speak together.
+
+Each lead goes through the same layers. At every level the mean and the maximum over the leads
+that are present pass through layers of their own and are added back to each lead, so that a P wave
+that is lost in one lead's noise is placed by the others (permutation-equivariant layers, Zaheer et
+al. 2017; U-Net, Ronneberger et al. 2015). Leads have no position: any subset in any order will do.
+The stream that all leads share is one lead wide, so that its width costs a twelfth.
+"""
+
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+RATE_HZ = 500.0
+# The signal enters as eight phases at an eighth of the rate; the last layer gives eight phases
+# back. Most of the cost is at the highest rate, so the layers there are few and 16 ms apart.
+PHASES = 8
+# Samples are given in whole multiples of this, so that every level halves without remainder.
+MULTIPLE = PHASES * 4
+N_WAVES = 3
+
+_BASELINE_BINS = 51  # of 16 ms: a moving mean of 0.8 s, twice
+_LEAST_SIZE_MV = 0.04
+
+
+def as_phases(signal_mv: torch.Tensor, present: torch.Tensor | None) -> torch.Tensor:
+    """(record, lead, sample) → (record, lead, phase, bin) without wander, each lead at unit size.
+
+    Args:
+        signal_mv: at RATE_HZ, zeros where there is no value; samples a multiple of MULTIPLE.
+        present: (record, lead) 1 where the lead has a signal, else 0; None when all have.
+    """
+    records, leads, samples = signal_mv.shape
+    phases = signal_mv.reshape(records, leads, samples // PHASES, PHASES).transpose(2, 3)
+    baseline = phases.mean(dim=2)
+    for _ in range(2):
+        baseline = F.avg_pool1d(
+            baseline, _BASELINE_BINS, 1, _BASELINE_BINS // 2, count_include_pad=False
+        )
+    phases = phases - baseline[:, :, None]
+    size = phases.square().mean(dim=(2, 3), keepdim=True).sqrt()
+    phases = phases / (size + _LEAST_SIZE_MV)
+    return phases if present is None else phases * present[:, :, None, None]
+
+
+class _Layer(nn.Module):
+    """Convolution, batch normalisation (folded into it in what ships), ReLU."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, folded: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(n_in, n_out, kernel, stride, (kernel - 1) // 2, bias=folded)
+        self.norm: nn.Module = nn.Identity() if folded else nn.BatchNorm1d(n_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class _Together(nn.Module):
+    """Adds to every lead what the leads say together."""
+
+    def __init__(self, width: int, shared_width: int, kernel: int, folded: bool) -> None:
+        super().__init__()
+        self.first = _Layer(2 * width, shared_width, kernel, 1, folded)
+        self.second = _Layer(shared_width, shared_width, kernel, 1, folded)
+        self.back = nn.Conv1d(shared_width, width, 1)
+
+    def forward(self, x: torch.Tensor, records: int, present: torch.Tensor | None) -> torch.Tensor:
+        by_lead = x.reshape(records, -1, *x.shape[1:])
+        if present is None:
+            mean, largest = by_lead.mean(dim=1), by_lead.amax(dim=1)
+        else:
+            weight = present[:, :, None, None]
+            mean = (by_lead * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+            largest = (by_lead * weight).amax(dim=1)  # features are not negative
+        shared = self.back(self.second(self.first(torch.cat([mean, largest], dim=1))))
+        return (by_lead + shared[:, None]).reshape(x.shape)
+
+
+class DelineationNetwork(nn.Module):
+    """(record, lead, sample) millivolt at 500 Hz → (record, lead, wave, sample) logits.
+
+    A logit says whether a cardiologist would have put that sample inside the lead's P, QRS or T.
+
+    Args:
+        widths: channels per lead at 62.5, 31.3 and 15.6 Hz.
+        shared_widths: channels of the layers that all leads share, at the same rates.
+        kernel: of all convolutions but those named below.
+        stem_kernel: of the first convolution.
+        bottom_kernel: of the shared layers at the lowest rate, where the strip is overlooked.
+        folded: batch normalisation is folded into the convolutions (inference only).
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (32, 32, 64),
+        shared_widths: tuple[int, ...] = (64, 96, 96),
+        kernel: int = 5,
+        stem_kernel: int = 9,
+        bottom_kernel: int = 15,
+        folded: bool = False,
+    ) -> None:
+        super().__init__()
+        steps = list(zip(widths, widths[1:], strict=False))
+        shared_kernels = [kernel] * (len(widths) - 1) + [bottom_kernel]
+        shared = list(zip(widths, shared_widths, shared_kernels, strict=True))
+        self.stem = _Layer(PHASES, widths[0], stem_kernel, 1, folded)
+        self.down = nn.ModuleList(_Layer(a, b, kernel, 2, folded) for a, b in steps)
+        self.along = nn.ModuleList(_Layer(b, b, kernel, 1, folded) for _, b in steps)
+        self.together = nn.ModuleList(_Together(a, b, k, folded) for a, b, k in shared[1:])
+        self.lift = nn.ModuleList(nn.Conv1d(b, a, 1) for a, b in steps)
+        self.up = nn.ModuleList(_Layer(a, a, kernel, 1, folded) for a, _ in steps)
+        self.together_up = nn.ModuleList(_Together(a, b, k, folded) for a, b, k in shared[:-1])
+        self.last = _Layer(widths[0], widths[0], kernel, 1, folded)
+        self.head = nn.Conv1d(widths[0], N_WAVES * PHASES, 1)
+
+    def forward(self, signal_mv: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+        """`present` (record, lead): 1 where a lead has a signal, 0 where it is to be ignored."""
+        records, leads, samples = signal_mv.shape
+        x = self.stem(as_phases(signal_mv, present).flatten(0, 1))
+        skips = [x]
+        for down, along, together in zip(self.down, self.along, self.together, strict=True):
+            x = together(along(down(x)), records, present)
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            lifted = F.interpolate(self.lift[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up[level](skips[level] + lifted)
+            x = self.together_up[level](x, records, present)
+        x = self.head(self.last(x))
+        x = x.reshape(records, leads, N_WAVES, PHASES, samples // PHASES).transpose(3, 4)
+        return x.reshape(records, leads, N_WAVES, samples)
+
+
+def folded_copy(network: DelineationNetwork, **settings: object) -> DelineationNetwork:
+    """The same function with every batch normalisation folded into its convolution."""
+    copy = DelineationNetwork(**settings, folded=True)  # type: ignore[arg-type]
+    state = dict(copy.state_dict())
+    for name, module in network.named_modules():
+        if isinstance(module, _Layer):
+            fused = nn.utils.fusion.fuse_conv_bn_eval(
+                module.conv.eval(), cast(nn.BatchNorm1d, module.norm).eval()
+            )
+            state[f"{name}.conv.weight"], state[f"{name}.conv.bias"] = fused.weight, fused.bias
+        elif isinstance(module, nn.Conv1d) and f"{name}.bias" in state and ".conv" not in name:
+            state[f"{name}.weight"], state[f"{name}.bias"] = module.weight, module.bias
+    copy.load_state_dict(state)
+    return copy.eval()

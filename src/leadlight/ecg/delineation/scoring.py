@@ -1,0 +1,134 @@
+"""How far readings are from marks drawn by hand, per fiducial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from leadlight.ecg.delineation.fiducials import POINTS, WAVES
+from leadlight.ecg.delineation.ludb import AnnotatedRecord
+
+MATCH_MS = 150.0
+
+# Waves of one lead as (found wave, point) samples, by name of the wave.
+LeadWaves = Mapping[str, npt.NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One fiducial in one record, all leads.
+
+    Attributes:
+        errors_ms: (matched mark) reading less mark.
+        missed: marks without a reading.
+        invented: readings without a mark, where the lead is marked.
+    """
+
+    errors_ms: npt.NDArray[np.float64]
+    missed: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """One fiducial over many records.
+
+    Attributes:
+        mean_ms, sd_ms: of the errors of all matched marks.
+        sensitivity, precision: shares of the marks found, of the readings that are marked.
+        marks: how many there are.
+        intervals: 95 % bounds of each of the four, by drawing records with replacement.
+    """
+
+    mean_ms: float
+    sd_ms: float
+    sensitivity: float
+    precision: float
+    marks: int
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def tally(record: AnnotatedRecord, found: Mapping[str, LeadWaves]) -> dict[tuple[str, str], Tally]:
+    """Match readings to the marks of a record, lead by lead, one to one within MATCH_MS.
+
+    A reading and a mark match when each is the other's nearest. A reading outside the marked span
+    of its lead is not counted, since the first and last beats are left unmarked.
+
+    Args:
+        record: the marks.
+        found: by lead, the waves read, at the record's rate; NaN rows are no waves.
+
+    Returns:
+        By (wave, point).
+    """
+    to_ms = 1e3 / record.rate_hz
+    tallies = {}
+    for wave in WAVES:
+        for at, point in enumerate(POINTS):
+            errors, missed, invented = [], 0, 0
+            for lead, marks in record.waves.items():
+                read = np.asarray(found[lead][wave][:, at], dtype=np.float64)
+                read = read[np.isfinite(read)]
+                mark = marks[wave][:, at]
+                first, last = record.span[lead]
+                spanned = (read >= first) & (read <= last)
+                if not (mark.size and read.size):
+                    missed += mark.size
+                    invented += int(spanned.sum())
+                    continue
+                apart = np.abs(read[:, None] - mark[None]) * to_ms
+                nearest_mark, nearest_read = apart.argmin(axis=1), apart.argmin(axis=0)
+                pairs = [
+                    (row, column)
+                    for column, row in enumerate(nearest_read)
+                    if nearest_mark[row] == column and apart[row, column] <= MATCH_MS
+                ]
+                errors += [(read[row] - mark[column]) * to_ms for row, column in pairs]
+                missed += mark.size - len(pairs)
+                matched = np.zeros(read.size, dtype=bool)
+                matched[[row for row, _ in pairs]] = True
+                invented += int((spanned & ~matched).sum())
+            tallies[wave, point] = Tally(np.array(errors), missed, invented)
+    return tallies
+
+
+def score(
+    tallies: Sequence[Mapping[tuple[str, str], Tally]], *, seed: int, resamples: int = 1000
+) -> dict[tuple[str, str], Score]:
+    """Pool the tallies of many records, with intervals by record."""
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(tallies), size=(resamples, len(tallies)))
+    return {key: _score_one([one[key] for one in tallies], draws) for key in tallies[0]}
+
+
+def _score_one(per_record: list[Tally], draws: npt.NDArray[np.int64]) -> Score:
+    # Sums per record are enough for every figure: n, sum, sum of squares, missed, invented.
+    sums = np.array(
+        [
+            (
+                one.errors_ms.size,
+                one.errors_ms.sum(),
+                np.square(one.errors_ms).sum(),
+                one.missed,
+                one.invented,
+            )
+            for one in per_record
+        ],
+        dtype=np.float64,
+    )
+    names = ("mean_ms", "sd_ms", "sensitivity", "precision")
+    figures = _figures(sums.sum(axis=0))
+    bounds = np.percentile(_figures(sums[draws].sum(axis=1)), [2.5, 97.5], axis=1)
+    intervals = {name: (float(bounds[0, i]), float(bounds[1, i])) for i, name in enumerate(names)}
+    marks = int(sums[:, 0].sum() + sums[:, 3].sum())
+    return Score(*(float(figure) for figure in figures), marks=marks, intervals=intervals)
+
+
+def _figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(figure, ...) mean, SD, sensitivity, precision from (..., sum)."""
+    n, total, squares, missed, invented = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / n
+        spread = np.sqrt(np.maximum(squares / n - mean**2, 0) * n / np.maximum(n - 1, 1))
+        return np.stack([mean, spread, n / (n + missed), n / (n + invented)])
