@@ -168,6 +168,11 @@ def test_records_that_cannot_be_prepared_are_counted() -> None:
         fit_card(model(), labelled[:1])
 
 
+def test_a_candidate_with_other_leads_is_refused() -> None:
+    with pytest.raises(LeadlightError, match=r"leads I, II; they must be the card's"):
+        fit_card(model(), people(1), [Candidate(("I", "II"), 1.0, "end")])
+
+
 def test_a_study_gives_its_labelled_records(tmp_path: Path) -> None:
     def cohort() -> Iterator[tuple[Recording, tuple[str, ...] | None]]:
         for place, (rec, labels) in enumerate(people(130)):

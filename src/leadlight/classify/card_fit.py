@@ -143,10 +143,17 @@ def fit_card(
         seed: of the bootstrap.
 
     Raises:
-        LeadlightError: no class has enough patients, or no record can be prepared.
+        LeadlightError: no class has enough patients, no record can be prepared, or a candidate
+            has other leads than the card.
     """
     own = Candidate(model.card.input.leads, model.card.input.unit_scale, model.card.input.padding)
     tried = list(dict.fromkeys([own, *(candidates(model.card) if tried is None else tried)]))
+    for candidate in tried:
+        if sorted(candidate.leads) != sorted(own.leads):
+            raise LeadlightError(
+                f"A candidate has the leads {', '.join(candidate.leads)}; they must be the card's, "
+                f"{', '.join(own.leads)}, in any order."
+            )
     classes = model.card.output.classes
     logits: list[npt.NDArray[np.float32]] = []
     truth: list[list[bool]] = []
@@ -188,6 +195,8 @@ def fit_card_on_study(
 
     Where there are more, each class of the model first gets its equal share of positives, and
     records of any kind fill the rest, all drawn at random with `seed`: rare classes decide too.
+
+    Every candidate is one pass of the network over all records: 36 by default.
 
     Raises:
         LeadlightError: as `fit_card`, or the study has no cohort or no labelled record.
