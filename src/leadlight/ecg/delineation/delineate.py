@@ -51,6 +51,7 @@ def delineate(
             f"A signal at {rate_hz} Hz cannot be delineated.", advice="Give 100 Hz or more."
         )
     signal_mv = signal_mv.transpose("lead", "sample")
+    values = signal_mv.values.astype(np.float32, copy=False)
     n = signal_mv.sizes["sample"]
     beats = find_r_peaks(signal_mv, rate_hz) if r_peaks is None else np.asarray(r_peaks, np.int64)
     if beats.size and (beats[0] < 0 or beats[-1] >= n or (np.diff(beats) <= 0).any()):
@@ -62,13 +63,13 @@ def delineate(
     shape = (len(leads), beats.size, 3, 3)
     per_lead = np.full(shape, np.nan, dtype=np.float32)
     confidence = np.zeros(shape, dtype=np.float32)
-    with_signal = _with_signal(signal_mv)
+    with_signal = _with_signal(values)
     together = np.full(shape[1:], np.nan, dtype=np.float32)
     together_confidence = np.zeros(shape[1:], dtype=np.float32)
     if beats.size and with_signal.any() and n / rate_hz >= _SHORTEST_S:
-        used = signal_mv.isel(lead=np.flatnonzero(with_signal)).astype(np.float32)
-        at_rate = used if rate_hz == RATE_HZ else resample(used, rate_hz, RATE_HZ)
-        bridged, gaps = _bridged(at_rate.values)
+        if rate_hz != RATE_HZ:
+            values = resample(signal_mv.astype(np.float32), rate_hz, RATE_HZ).values
+        bridged, gaps = _bridged(values[with_signal])
         inside = inside_waves(bridged, network or load_network())
         inside = np.where(gaps[:, None], 0.0, inside) if gaps.any() else inside
         to_source = rate_hz / RATE_HZ
@@ -104,12 +105,11 @@ def inside_waves(
         return np.asarray(torch.sigmoid(logits).numpy())
 
 
-def _with_signal(signal_mv: xr.DataArray) -> npt.NDArray[np.bool_]:
+def _with_signal(leads_mv: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """(lead) whether the lead has values that are not all the same."""
-    values = signal_mv.values
-    finite = np.isfinite(values)
-    low = np.where(finite, values, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(finite, values, -np.inf).max(axis=1, initial=-np.inf)
+    finite = np.isfinite(leads_mv)
+    low = np.where(finite, leads_mv, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(finite, leads_mv, -np.inf).max(axis=1, initial=-np.inf)
     return np.asarray(high > low)
 
 

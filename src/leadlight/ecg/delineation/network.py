@@ -7,6 +7,7 @@ al. 2017; U-Net, Ronneberger et al. 2015). Leads have no position: any subset in
 The stream that all leads share is one lead wide, so that its width costs a twelfth.
 """
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -75,7 +76,8 @@ class _Together(nn.Module):
             mean = (by_lead * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
             largest = (by_lead * weight).amax(dim=1)  # features are not negative
         shared = self.back(self.second(self.first(torch.cat([mean, largest], dim=1))))
-        return (by_lead + shared[:, None]).reshape(x.shape)
+        together: torch.Tensor = by_lead + shared[:, None]
+        return together.reshape(x.shape)
 
 
 class DelineationNetwork(nn.Module):
@@ -102,7 +104,7 @@ class DelineationNetwork(nn.Module):
         folded: bool = False,
     ) -> None:
         super().__init__()
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         shared_kernels = [kernel] * (len(widths) - 1) + [bottom_kernel]
         shared = list(zip(widths, shared_widths, shared_kernels, strict=True))
         self.stem = _Layer(PHASES, widths[0], stem_kernel, 1, folded)
@@ -127,9 +129,9 @@ class DelineationNetwork(nn.Module):
             lifted = F.interpolate(self.lift[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](skips[level] + lifted)
             x = self.together_up[level](x, records, present)
-        x = self.head(self.last(x))
-        x = x.reshape(records, leads, N_WAVES, PHASES, samples // PHASES).transpose(3, 4)
-        return x.reshape(records, leads, N_WAVES, samples)
+        logits: torch.Tensor = self.head(self.last(x))
+        logits = logits.reshape(records, leads, N_WAVES, PHASES, samples // PHASES)
+        return logits.transpose(3, 4).reshape(records, leads, N_WAVES, samples)
 
 
 def folded_copy(network: DelineationNetwork, **settings: object) -> DelineationNetwork:

@@ -105,7 +105,7 @@ def read_together(found: Readings, signal_mv: Array) -> Readings:
         found: the leads on their own.
         signal_mv: (lead, sample) the signal that they were read from.
     """
-    n_leads, n_beats = found.points.shape[:2]
+    n_beats = found.points.shape[1]
     points = np.full((n_beats, 3, 3), np.nan, dtype=np.float32)
     confidence = np.zeros_like(points)
     weight = np.where(np.isfinite(found.points), np.maximum(found.confidence, 1e-3), 0.0)

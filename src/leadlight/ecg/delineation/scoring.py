@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from leadlight.ecg.delineation.fiducials import POINTS, WAVES
+from leadlight.ecg.delineation.fiducials import POINTS, WAVES, Fiducials
 from leadlight.ecg.delineation.ludb import AnnotatedRecord
 
 MATCH_MS = 150.0
 
-# Waves of one lead as (found wave, point) samples, by name of the wave.
+# Waves of one lead by name: (found wave, point) samples, NaN where there is none.
 LeadWaves = Mapping[str, npt.NDArray[np.floating]]
 
 
@@ -93,6 +93,14 @@ def tally(record: AnnotatedRecord, found: Mapping[str, LeadWaves]) -> dict[tuple
     return tallies
 
 
+def by_lead(fiducials: Fiducials) -> dict[str, LeadWaves]:
+    """What `tally` wants from what `delineate` gives."""
+    return {
+        str(lead): {wave: fiducials.per_lead.sel(lead=lead, wave=wave).values for wave in WAVES}
+        for lead in fiducials.per_lead["lead"].values
+    }
+
+
 def score(
     tallies: Sequence[Mapping[tuple[str, str], Tally]], *, seed: int, resamples: int = 1000
 ) -> dict[tuple[str, str], Score]:
@@ -118,11 +126,11 @@ def _score_one(per_record: list[Tally], draws: npt.NDArray[np.int64]) -> Score:
         dtype=np.float64,
     )
     names = ("mean_ms", "sd_ms", "sensitivity", "precision")
-    figures = _figures(sums.sum(axis=0))
+    mean_ms, sd_ms, sensitivity, precision = _figures(sums.sum(axis=0)).tolist()
     bounds = np.percentile(_figures(sums[draws].sum(axis=1)), [2.5, 97.5], axis=1)
     intervals = {name: (float(bounds[0, i]), float(bounds[1, i])) for i, name in enumerate(names)}
     marks = int(sums[:, 0].sum() + sums[:, 3].sum())
-    return Score(*(float(figure) for figure in figures), marks=marks, intervals=intervals)
+    return Score(mean_ms, sd_ms, sensitivity, precision, marks, intervals)
 
 
 def _figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import torch
 from safetensors.torch import load, save
 
-from leadlight.atomic import written_whole
+from leadlight.atomic import write_text, written_whole
 from leadlight.ecg.delineation.network import DelineationNetwork
 from leadlight.errors import ModelMismatch
 
@@ -33,7 +34,7 @@ def load_network(folder: Path = SHIPPED) -> DelineationNetwork:
             f"{card['model']['weights_sha256']}.",
             advice="Reinstall Leadlight or train again (training/delineator.py).",
         )
-    settings = {
+    settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in card["model"]["architecture_settings"].items()
     }
@@ -54,11 +55,14 @@ def read_card(folder: Path = SHIPPED) -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def write_weights(network: DelineationNetwork, folder: Path) -> str:
-    """Write a folded network's weights in half precision; returns their SHA-256."""
-    data = save(
-        {name: w.to(torch.float16).contiguous() for name, w in network.state_dict().items()}
-    )
+def write_network(network: DelineationNetwork, card: dict[str, Any], folder: Path) -> None:
+    """Write a folded network in half precision, and its card with the SHA-256 of the weights.
+
+    `card` has the table `model` with `architecture_settings`, by which `load_network` builds it.
+    """
+    weights = {name: w.to(torch.float16).contiguous() for name, w in network.state_dict().items()}
+    data = save(weights)
+    card["model"]["weights_sha256"] = hashlib.sha256(data).hexdigest()
     with written_whole(folder / _WEIGHTS_FILE) as partial:
         partial.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()
+    write_text(folder / _CARD_FILE, tomli_w.dumps(card))
