@@ -1,0 +1,36 @@
+"""`leadlight report`: one page of what a study found."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadlight.progress import set_quiet
+
+
+def report(
+    study: Annotated[Path, typer.Option("--study", help="Study folder.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a report that is there.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
+    ] = False,
+) -> None:
+    """Write `report/index.html`: findings, figures and their numbers, in one page.
+
+    The page opens in any browser without a network. It shows what the study has: a cohort, scores,
+    an explanation. Each figure lies beside it as PNG and CSV. Prints the path of the page.
+    """
+    from leadlight.report.page import write_report
+
+    set_quiet(quiet)
+    page = write_report(study, overwrite=overwrite)
+    if json_:
+        figures = sorted(p.name for p in (page.parent / "figures").glob("*.png"))
+        summary = {"page": str(page), "bytes": page.stat().st_size, "figures": figures}
+        typer.echo(json.dumps(summary))
+    else:
+        typer.echo(str(page))
