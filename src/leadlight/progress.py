@@ -56,6 +56,10 @@ class Bar:
     def __init__(self, progress: Progress, task: object) -> None:
         self._progress, self._task = progress, task
 
+    def describe(self, what: str) -> None:
+        """Change what the bar says it is doing."""
+        self._progress.update(self._task, description=what)  # type: ignore[arg-type]
+
     def step(self, count: int = 1) -> None:
         """Move the bar on by `count` steps."""
         self._progress.advance(self._task, count)  # type: ignore[arg-type]
