@@ -49,9 +49,12 @@ def resample(signal_mv: xr.DataArray, rate_hz: float, to_hz: float) -> xr.DataAr
     ratio = Fraction(to_hz / rate_hz).limit_denominator(_LARGEST_FACTOR)
 
     def polyphase(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        # The line through the ends is taken out first: without it the filter, which sees zeros
-        # outside the strip, bends both ends of a record that has an offset or drifts.
-        out = sps.resample_poly(rows, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+        # The line through the ends is taken out and put back: the filter sees zeros outside the
+        # strip, which would bend both ends of a record that has an offset or drifts.
+        first, slope = rows[:, :1], (rows[:, -1:] - rows[:, :1]) / max(n - 1, 1)
+        level = rows - (first + slope * np.arange(n))
+        out = sps.resample_poly(level, ratio.numerator, ratio.denominator, axis=-1)
+        out += first + slope * (np.arange(out.shape[-1]) * (ratio.denominator / ratio.numerator))
         if out.shape[-1] < length:
             out = np.pad(out, [(0, 0), (0, length - out.shape[-1])], mode="edge")
         return np.asarray(out[:, :length], dtype=np.float64)

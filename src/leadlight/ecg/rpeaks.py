@@ -32,6 +32,8 @@ _LEAST_VECTOR_MV = 0.05
 _TEMPLATE_HALF_S = 0.08
 _ABOVE_5_HZ = butter(2, 5.0, "highpass", False, "sos", _WORK_HZ)
 _SAME_SHAPE = 0.9
+# So near an end the QRS is cut, and its largest vector may lie outside.
+_RIM_S = 0.04
 
 
 def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int64]:
@@ -48,7 +50,7 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
         rate_hz: its samples per second; any rate above 60 Hz.
 
     Returns:
-        (beat) sample indices at `rate_hz`, ascending. Empty where the strip is shorter than one
+        (beat) sample indices at `rate_hz`, ascending, none nearer than 40 ms to an end. Empty where the strip is shorter than one
         second, flat, or all NaN.
     """
     n_samples = signal_mv.sizes["sample"]
@@ -63,6 +65,8 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
         return np.array([], dtype=np.int64)
     centres = _recentred(_detected(speed), leads_mv)
     peaks = _aligned(_largest_vectors(centres, leads_mv), leads_mv)
+    rim = int(_RIM_S * _WORK_HZ)
+    peaks = peaks[(peaks >= rim) & (peaks < leads_mv.shape[1] - rim)]
     at_source = np.rint(peaks * rate_hz / _WORK_HZ).astype(np.int64)
     return np.unique(np.clip(at_source, 0, n_samples - 1))
 

@@ -42,6 +42,7 @@ class _Channel:
     gain: float
     baseline: int
     unit: str
+    checksum: str
     name: str
 
 
@@ -91,6 +92,8 @@ def read_wfdb(path: Path) -> Recording:
     Returns:
         Invalid samples are NaN. `codes` are the header's `#Dx:` entries, age and sex its `#Age:`
         and `#Sex:`; other comments are kept in `notes["comments"]`.
+        Leads whose samples do not fit the header's checksum are named in
+        `notes["checksum_mismatch"]`.
 
     Raises:
         UnreadableRecording: header or signal is absent, empty, truncated or damaged, a signal file
@@ -117,8 +120,10 @@ def read_wfdb(path: Path) -> Recording:
         rate_hz, n_samples, channels = plain
         names = [channel.name for channel in channels]
         kept, leads, ignored = standard_channels(header, names)
-        signal_mv = _plain_signal(header, n_samples, channels)[kept]
+        signal_mv, damaged = _plain_signal(header, n_samples, channels)
+        signal_mv = signal_mv[kept]
     else:
+        damaged = []
         rate_hz, names, units, physical = _through_library(header, bool(match["segments"]))
         kept, leads, ignored = standard_channels(header, names)
         factors = [mv_per_unit(header, units[position]) for position in kept]
@@ -127,6 +132,8 @@ def read_wfdb(path: Path) -> Recording:
         raise UnreadableRecording(f"{header} describes a recording without samples.", advice=_FETCH)
     signal, derived, missing = complete_leads(signal_mv, leads)
     age, sex, codes, notes = _comments(text)
+    if damaged:
+        notes["checksum_mismatch"] = ", ".join(damaged)
     if ignored:
         notes["ignored_channels"] = ", ".join(ignored)
     return Recording(
@@ -190,6 +197,7 @@ def _plain_header(lines: list[str]) -> tuple[float, int, list[_Channel]] | None:
                 gain=float(gain["gain"]),
                 baseline=int(baseline),
                 unit=gain["unit"] or "mV",
+                checksum=part[6],
                 name=part[8],
             )
         )
@@ -198,10 +206,11 @@ def _plain_header(lines: list[str]) -> tuple[float, int, list[_Channel]] | None:
 
 def _plain_signal(
     header: Path, n_samples: int, channels: list[_Channel]
-) -> npt.NDArray[np.float32]:
+) -> tuple[npt.NDArray[np.float32], list[str]]:
     """(channel, sample) in millivolt from 16-bit files whose channels are interleaved.
 
-    A channel whose unit is no voltage is refused only if it is a standard lead; others are NaN.
+    Also the standard leads whose checksum in the header does not fit their samples. A channel that
+    is no standard lead is not looked at and stays NaN.
     """
     if n_samples * len(channels) > MAX_VALUES:
         raise UnreadableRecording(
@@ -209,7 +218,8 @@ def _plain_signal(
             advice="Cut the recording into strips of minutes.",
         )
     signal_mv = np.full((len(channels), n_samples), np.nan, dtype=np.float32)
-    kept, _, _ = standard_channels(header, [channel.name for channel in channels])
+    kept, leads, _ = standard_channels(header, [channel.name for channel in channels])
+    damaged = []
     for file in dict.fromkeys(channel.file for channel in channels):
         rows = [row for row, channel in enumerate(channels) if channel.file == file]
         raw = _read_16(header.parent / file, header, channels[rows[0]].byte_offset, n_samples, rows)
@@ -221,7 +231,10 @@ def _plain_signal(
             values = in_unit * mv_per_unit(header, channel.unit)
             values[raw[:, column] == _INVALID_16] = np.nan
             signal_mv[row] = values
-    return signal_mv
+            stated, actual = channel.checksum, int(raw[:, column].sum(dtype=np.int64))
+            if re.fullmatch(r"-?\d+", stated) and (int(stated) - actual) % 65536:
+                damaged.append(leads[kept.index(row)])
+    return signal_mv, damaged
 
 
 def _read_16(
