@@ -19,13 +19,13 @@ LEAST_WAVE_MV = 0.020
 LEAST_WAVE_MS = 6.0
 
 _POINTS = ("onset", "offset")
-_LEVEL_MS = 10.0  # of signal before an onset that make its level
+_LEVEL_MS = 6.0  # of signal before an onset that make its level
 # A "wave" that is still this share of its peak at J is the start of an ST deviation.
 _ST_SHARE = 0.7
 
 
 def level_before(beat_mv: Array, onset: float, rate_hz: float) -> Array:
-    """(lead) the mean of (lead, sample) over the 10 ms that end at `onset`."""
+    """(lead) the mean of (lead, sample) over the 6 ms that end at `onset`."""
     stop = round(onset) + 1
     start = max(0, stop - max(2, round(_LEVEL_MS / 1000 * rate_hz)))
     return np.asarray(beat_mv[:, start:stop].mean(axis=1))

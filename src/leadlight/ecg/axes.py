@@ -5,6 +5,8 @@ baseline minus what is below), not its largest amplitude. 0° points to the left
 feet.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +35,7 @@ INVERSE_DOWER = np.array(
 _LEAST_SHARE = 0.03
 
 
-def net_areas(wave_mv: dict[str, Array], baseline_mv: dict[str, Array]) -> dict[str, float]:
+def net_areas(wave_mv: Mapping[str, Array], baseline_mv: Mapping[str, Array]) -> dict[str, float]:
     """Net area of a wave per lead, in mV times samples: the sum of what lies off the baseline.
 
     Both arguments: (sample,) per lead; the baseline may slope.
