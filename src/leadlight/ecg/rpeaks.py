@@ -50,8 +50,8 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
         rate_hz: its samples per second; any rate above 60 Hz.
 
     Returns:
-        (beat) sample indices at `rate_hz`, ascending, none nearer than 40 ms to an end. Empty where the strip is shorter than one
-        second, flat, or all NaN.
+        (beat) sample indices at `rate_hz`, ascending, none nearer than 40 ms to an end.
+        Empty where the strip is shorter than one second, flat, or all NaN.
     """
     n_samples = signal_mv.sizes["sample"]
     if n_samples / rate_hz < _SHORTEST_S:
