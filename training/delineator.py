@@ -130,12 +130,11 @@ def simulated_strips(people: int, seed: int) -> list[Strip]:
     return strips
 
 
-def example(
-    strip: Strip, n_leads: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def example(strip: Strip, n_leads: int, rng: np.random.Generator) -> tuple[npt.NDArray[Any], ...]:
     """One altered crop of some leads.
 
-    Gives signal (lead, sample), inside (lead, wave, sample) and the weight of each of its samples.
+    Gives signal (lead, sample), which lead each is (lead), inside (lead, wave, sample) and the
+    weight of each of its samples. Some leads are passed off as unknown ones.
     Alters time scale, gain, polarity, mixture of leads, wander, muscle noise, mains, bandwidth.
     """
     all_leads, n = strip.signal_mv.shape
@@ -169,11 +168,12 @@ def example(
     if rng.random() < 0.3:
         signal = signal + 0.07 * rng.standard_normal((n_leads, n_leads)) @ signal
     signal *= np.exp(0.3 * rng.standard_normal((n_leads, 1)))
-    signal *= np.where(rng.random((n_leads, 1)) < 0.25, -1.0, 1.0)
+    signal *= np.where(rng.random((n_leads, 1)) < 0.1, -1.0, 1.0)
     if rng.random() < 0.2:
         signal = ndimage.gaussian_filter1d(signal, rng.uniform(0.5, 2.5), axis=1)
     signal += _noise(rng, n_leads)
-    return signal.astype(np.float32), inside, weight
+    named = np.where(rng.random(n_leads) < 0.05, all_leads, leads)
+    return signal.astype(np.float32), named, inside, weight
 
 
 def _resampled(signal: Array, at: Array) -> Array:
@@ -231,11 +231,7 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = DelineationNetwork()
-    mean = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998),
-        use_buffers=True,
-    )
+    mean = torch.optim.swa_utils.AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, learning_rate, total_steps=steps, pct_start=0.08
@@ -252,21 +248,20 @@ def train(
             if not order:
                 order = list(rng.permutation(len(annotated)))
             chosen.append(annotated[order.pop()])
-        signal, inside, weight = (
+        signal, lead, inside, weight = (
             torch.from_numpy(np.stack(part))
             for part in zip(*(example(strip, n_leads, rng) for strip in chosen), strict=True)
         )
         network.train()
         loss = F.binary_cross_entropy_with_logits(
-            network(signal), inside, weight, reduction="sum"
+            network(signal, lead), inside, weight, reduction="sum"
         ) / weight.sum().clamp(min=1.0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step > 50:
-            mean.update_parameters(network)
+        mean.update_parameters(network)
         running += float(loss.detach())
         if step % report == 0:
             say(f"step {step}: loss {running / report:.4f}, {time.monotonic() - began:.0f} s")
@@ -274,6 +269,14 @@ def train(
             if checkpoint is not None:
                 torch.save(mean.module.state_dict(), checkpoint)
     return mean.module.eval()
+
+
+def _running_mean(mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Over about the last tenth of the steps so far, 500 at most."""
+    if not mean.is_floating_point():
+        return new
+    share = 1.0 / min(10.0 + 0.1 * float(count), 500.0)
+    return mean + share * (new - mean)
 
 
 def measured(

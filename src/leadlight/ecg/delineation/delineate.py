@@ -10,6 +10,7 @@ from leadlight.ecg.delineation.network import MULTIPLE, RATE_HZ, DelineationNetw
 from leadlight.ecg.delineation.reading import read_together, read_waves
 from leadlight.ecg.delineation.weights import load_network
 from leadlight.ecg.filtering import resample
+from leadlight.ecg.leads import LEADS
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
 
@@ -70,7 +71,8 @@ def delineate(
         if rate_hz != RATE_HZ:
             values = resample(signal_mv.astype(np.float32), rate_hz, RATE_HZ).values
         bridged, gaps = _bridged(values[with_signal])
-        inside = inside_waves(bridged, network or load_network())
+        named = [name for name, has in zip(leads, with_signal, strict=True) if has]
+        inside = inside_waves(bridged, named, network or load_network())
         inside = np.where(gaps[:, None], 0.0, inside) if gaps.any() else inside
         to_source = rate_hz / RATE_HZ
         found = read_waves(inside, bridged, beats / to_source)
@@ -89,19 +91,23 @@ def delineate(
 
 
 def inside_waves(
-    signal_mv: npt.NDArray[np.float32], network: DelineationNetwork
+    signal_mv: npt.NDArray[np.float32], leads: list[str], network: DelineationNetwork
 ) -> npt.NDArray[np.float32]:
     """(lead, wave, sample) probability that a sample lies inside P, QRS or T.
 
     Args:
         signal_mv: (lead, sample) at 500 Hz without NaN, leads with a signal only.
+        leads: their names; one that is none of `LEADS` is read as a lead of no known place.
         network: as `load_network` gives it.
     """
     n = signal_mv.shape[1]
     after = -(n + _MARGIN) % MULTIPLE + _MARGIN
     padded = np.pad(signal_mv, ((0, 0), (_MARGIN, after)), mode="edge")
+    places = [LEADS.index(name) if name in LEADS else len(LEADS) for name in leads]
     with torch.inference_mode():
-        logits = network(torch.from_numpy(padded[None]))[0, ..., _MARGIN : _MARGIN + n]
+        logits = network(torch.from_numpy(padded[None]), torch.tensor([places]))[
+            0, ..., _MARGIN : _MARGIN + n
+        ]
         return np.asarray(torch.sigmoid(logits).numpy())
 
 

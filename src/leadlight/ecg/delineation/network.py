@@ -3,7 +3,9 @@
 Each lead goes through the same layers. At every level the mean and the maximum over the leads
 that are present pass through layers of their own and are added back to each lead, so that a P wave
 that is lost in one lead's noise is placed by the others (permutation-equivariant layers, Zaheer et
-al. 2017; U-Net, Ronneberger et al. 2015). Leads have no position: any subset in any order will do.
+al. 2017; U-Net, Ronneberger et al. 2015). Any subset of the leads in any order will do. Which lead
+it is goes in as an offset of the features, because waves are marked differently in different leads
+(P in V1 and aVL above all).
 The stream that all leads share is one lead wide, so that its width costs a twelfth.
 """
 
@@ -13,6 +15,8 @@ from typing import cast
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from leadlight.ecg.leads import LEADS
 
 RATE_HZ = 500.0
 # The signal enters as eight phases at an eighth of the rate; the last layer gives eight phases
@@ -74,7 +78,7 @@ class _Together(nn.Module):
         else:
             weight = present[:, :, None, None]
             mean = (by_lead * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
-            largest = (by_lead * weight).amax(dim=1)  # features are not negative
+            largest = by_lead.masked_fill(weight == 0, -torch.inf).amax(dim=1)
         shared = self.back(self.second(self.first(torch.cat([mean, largest], dim=1))))
         together: torch.Tensor = by_lead + shared[:, None]
         return together.reshape(x.shape)
@@ -108,6 +112,8 @@ class DelineationNetwork(nn.Module):
         shared_kernels = [kernel] * (len(widths) - 1) + [bottom_kernel]
         shared = list(zip(widths, shared_widths, shared_kernels, strict=True))
         self.stem = _Layer(PHASES, widths[0], stem_kernel, 1, folded)
+        self.lead_first = nn.Embedding(len(LEADS) + 1, widths[0])
+        self.lead_last = nn.Embedding(len(LEADS) + 1, widths[0])
         self.down = nn.ModuleList(_Layer(a, b, kernel, 2, folded) for a, b in steps)
         self.along = nn.ModuleList(_Layer(b, b, kernel, 1, folded) for _, b in steps)
         self.together = nn.ModuleList(_Together(a, b, k, folded) for a, b, k in shared[1:])
@@ -117,10 +123,23 @@ class DelineationNetwork(nn.Module):
         self.last = _Layer(widths[0], widths[0], kernel, 1, folded)
         self.head = nn.Conv1d(widths[0], N_WAVES * PHASES, 1)
 
-    def forward(self, signal_mv: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
-        """`present` (record, lead): 1 where a lead has a signal, 0 where it is to be ignored."""
+    def forward(
+        self,
+        signal_mv: torch.Tensor,
+        lead: torch.Tensor,
+        present: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits.
+
+        Args:
+            signal_mv: (record, lead, sample).
+            lead: (record, lead) place of its name in LEADS, or len(LEADS) where it is none of them.
+            present: (record, lead) 1 where a lead has a signal, 0 where it is to be ignored.
+        """
         records, leads, samples = signal_mv.shape
+        which = lead.flatten()
         x = self.stem(as_phases(signal_mv, present).flatten(0, 1))
+        x = x + self.lead_first(which)[:, :, None]
         skips = [x]
         for down, along, together in zip(self.down, self.along, self.together, strict=True):
             x = together(along(down(x)), records, present)
@@ -129,6 +148,7 @@ class DelineationNetwork(nn.Module):
             lifted = F.interpolate(self.lift[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](skips[level] + lifted)
             x = self.together_up[level](x, records, present)
+        x = x + self.lead_last(which)[:, :, None]
         logits: torch.Tensor = self.head(self.last(x))
         logits = logits.reshape(records, leads, N_WAVES, PHASES, samples // PHASES)
         return logits.transpose(3, 4).reshape(records, leads, N_WAVES, samples)
@@ -144,6 +164,8 @@ def folded_copy(network: DelineationNetwork, **settings: object) -> DelineationN
                 module.conv.eval(), cast(nn.BatchNorm1d, module.norm).eval()
             )
             state[f"{name}.conv.weight"], state[f"{name}.conv.bias"] = fused.weight, fused.bias
+        elif isinstance(module, nn.Embedding):
+            state[f"{name}.weight"] = module.weight
         elif isinstance(module, nn.Conv1d) and f"{name}.bias" in state and ".conv" not in name:
             state[f"{name}.weight"], state[f"{name}.bias"] = module.weight, module.bias
     copy.load_state_dict(state)
