@@ -14,8 +14,9 @@ from leadlight.ecg.leads import LEADS
 from leadlight.ecg.measurements import (
     QUANTITIES,
     Measurements,
-    limits_on_median,
+    limits_over_beats,
     measure,
+    measure_recording,
 )
 from leadlight.ecg.median_beat import MedianBeat, cart_median_beat, cart_sample, median_beat
 from leadlight.ecg.recording import Recording
@@ -63,7 +64,7 @@ def measured(one: SimulatedRecording) -> Measurements:
     signal, rate = one.recording.signal_mv, one.recording.rate_hz
     fiducials = true_fiducials(one)
     beat = median_beat(signal, rate, fiducials.r_peaks)
-    return measure(beat, limits_on_median(fiducials, beat), fiducials.r_peaks, rate)
+    return measure(beat, limits_over_beats(fiducials, beat), fiducials.r_peaks, rate)
 
 
 def simulated(seed: int, rhythm: str = "sinus", **options: float) -> SimulatedRecording:
@@ -167,7 +168,7 @@ def test_a_wave_that_most_beats_lack_is_absent() -> None:
     beat = median_beat(signal, 500.0, fiducials.r_peaks)
     few = fiducials.global_.copy()
     few[{"beat": slice(2, None), "wave": 0}] = np.nan
-    limits = limits_on_median(replace(fiducials, global_=few), beat)
+    limits = limits_over_beats(replace(fiducials, global_=few), beat)
     assert np.isnan(limits.sel(wave="P").values).all()
     assert np.isfinite(limits.sel(wave="QRS").values).all()
 
@@ -188,7 +189,7 @@ def test_what_is_not_plausible_is_withheld_with_its_value() -> None:
     one = simulated(2)
     fiducials = true_fiducials(one)
     beat = median_beat(one.recording.signal_mv, 500.0, fiducials.r_peaks)
-    limits = limits_on_median(fiducials, beat)
+    limits = limits_over_beats(fiducials, beat)
     limits.loc[{"wave": "QRS", "point": "offset"}] = (
         float(limits.sel(wave="QRS", point="onset")) + 160
     )
@@ -201,7 +202,7 @@ def test_one_beat_has_no_rate_and_says_so() -> None:
     one = simulated(2)
     fiducials = true_fiducials(one)
     beat = median_beat(one.recording.signal_mv, 500.0, fiducials.r_peaks)
-    found = measure(beat, limits_on_median(fiducials, beat), fiducials.r_peaks[:1], 500.0)
+    found = measure(beat, limits_over_beats(fiducials, beat), fiducials.r_peaks[:1], 500.0)
     assert np.isnan(found.values["heart_rate_bpm"])
     assert "heart_rate_bpm:too few beats" in found.absent
     assert "qtc_bazett_ms:too few beats" in found.absent
@@ -215,3 +216,47 @@ def test_every_quantity_is_either_a_plausible_number_or_nan() -> None:
         for name, value in values.items():
             low, high = QUANTITIES[name].low, QUANTITIES[name].high
             assert np.isnan(value) or low <= value <= high, name
+
+
+def test_a_recording_is_measured_from_its_samples_alone() -> None:
+    one = simulated(5)
+    found = measure_recording(one.recording.signal_mv, one.recording.rate_hz)
+    true = one.fiducials
+    values = found.measurements.values
+    rr_s = np.diff(true.qrs_onset_s)
+    assert values["heart_rate_bpm"] == pytest.approx(60 / rr_s.mean(), abs=1)
+    pr = np.nanmedian(true.qrs_onset_s - true.p_onset_s) * 1e3
+    assert values["pr_ms"] == pytest.approx(pr, abs=25)
+    qt = np.median(true.t_offset_s - true.qrs_onset_s) * 1e3
+    assert values["qt_ms"] == pytest.approx(qt, abs=45)
+    assert found.fiducials.global_.sizes["beat"] == found.beat.n_found
+
+
+def test_fibrillation_leaves_no_p_wave_on_the_median_beat() -> None:
+    without = 0
+    for seed in range(6):
+        one = simulated(seed, "AF")
+        found = measure_recording(one.recording.signal_mv, one.recording.rate_hz)
+        without += bool(np.isnan(found.measurements.values["pr_ms"]))
+    assert without >= 5
+
+
+def test_in_tachycardia_t_ends_before_the_next_beat() -> None:
+    for seed in range(4):
+        one = simulated(seed, "tachycardia")
+        found = measure_recording(one.recording.signal_mv, one.recording.rate_hz)
+        t_offset = float(found.limits.sel(wave="T", point="offset"))
+        assert np.isnan(t_offset) or t_offset < found.beat.own[1] + 40
+
+
+def test_the_cart_and_we_see_the_same_waves(demo: Recording) -> None:
+    found = measure_recording(demo.signal_mv, demo.rate_hz)
+    for wave, point, within_ms in (
+        ("P", "onset", 12), ("P", "offset", 12), ("QRS", "onset", 18),
+        ("QRS", "offset", 12), ("T", "offset", 16),
+    ):  # fmt: skip
+        theirs = cart_sample(
+            demo, found.beat, demo.cart_measurements[f"median_{wave.lower()}_{point}_ms"]
+        )
+        ours = float(found.limits.sel(wave=wave, point=point))
+        assert 2 * abs(ours - theirs) < within_ms, (wave, point)

@@ -34,12 +34,13 @@ SAME_SHAPE = 0.9
 # (benchmarks/measure.py): 40 % less noise than the median, and one artefact that correlation lets
 # through still moves nothing.
 TRIM = 0.15
+# Samples about another beat's R that are not this beat's own.
+NEIGHBOUR = 40
 
 _MARGIN = 20  # 640 = 2^7 · 5 samples for the Fourier shift
 _QRS = (-40, 60)  # the stretch about R that says which shape a beat has, in samples
 _WIDE = (-125, 225)  # P, QRS and T
 _LAGS = 8  # R is looked for again so many samples to either side
-_NEIGHBOUR = 40  # samples about another beat's R that are not this beat's own
 # The algebra holds where I, II and a derived lead disagree by less: files round to 5 µV and more.
 _ALGEBRA_MV = 0.010
 _BLOCK = 20  # samples: wander is looked at in steps of 40 ms
@@ -349,8 +350,8 @@ def _wander(
 def _own(peaks: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> tuple[int, int]:
     after = [peaks[beat + 1] - peaks[beat] for beat in chosen if beat + 1 < len(peaks)]
     before = [peaks[beat] - peaks[beat - 1] for beat in chosen if beat > 0]
-    stop = min(SAMPLES, R_SAMPLE + min(after, default=SAMPLES) - _NEIGHBOUR)
-    start = max(0, R_SAMPLE - min(before, default=SAMPLES) + _NEIGHBOUR)
+    stop = min(SAMPLES, R_SAMPLE + min(after, default=SAMPLES) - NEIGHBOUR)
+    start = max(0, R_SAMPLE - min(before, default=SAMPLES) + NEIGHBOUR)
     return int(min(start, R_SAMPLE - 1)), int(max(stop, R_SAMPLE + 1))
 
 
