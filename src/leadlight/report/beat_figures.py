@@ -19,7 +19,7 @@ from leadlight.report.colours import (
     coloured_line,
     symmetric_limit,
 )
-from leadlight.report.figures import MODEL_NAMES, MODELS, blank_figure, tidy_axes
+from leadlight.report.figures import MODEL_NAMES, MODELS, blank_figure, literal, tidy_axes
 
 LIMIT_PERCENTILE = 99.0
 # The order in which cardiologists read a 3 × 4 sheet.
@@ -82,7 +82,7 @@ def draw_beats(
             if not data.filter(pl.col("lead") == lead).height:
                 upper.text(0.5, 0.5, "missing", transform=upper.transAxes, color=MUTED,
                            ha="center", fontsize=8, style="italic")  # fmt: skip
-    _legend(figure, data, groups, f"{class_name}, {MODEL_NAMES[model]}")
+    _legend(figure, data, groups, f"{literal(class_name)}, {MODEL_NAMES[model]}")
     _colour_bar(figure, limit, figure.add_axes((0.915, 0.055, 0.012, 0.85)))
     return figure, data
 
@@ -125,7 +125,7 @@ def draw_lead_beats(
                 )  # fmt: skip
             _beat(upper, part, limit, 0.0, widths=(1.2, 4.0))
             _relevance(lower, part, colour)
-            tidy_axes(upper, title=f"{group}, {_numbers(part)}")
+            tidy_axes(upper, title=f"{literal(group)}, {_numbers(part)}")
             tidy_axes(lower)
             for axes in (upper, lower):
                 axes.axvline(0, color="#d0d4d8", linewidth=0.7, zorder=0)
@@ -228,7 +228,7 @@ def _legend(
     handles = []
     for place, (group, colour) in zip(("upper", "lower"), groups, strict=True):
         part = data.filter(pl.col("group") == group)
-        label = f"{group}, {place} beat: {_numbers(part)}"
+        label = f"{literal(group)}, {place} beat: {_numbers(part)}"
         handles.append(Line2D([], [], color=colour, linewidth=2, label=label))
     legend = figure.legend(
         handles=handles, loc="upper left", ncols=2, fontsize=8.5, frameon=False,

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from leadlight.ecg.leads import LEADS
 from leadlight.report.colours import CASE, CONTROL, INK, MUTED, RANDOM, TRAINED
-from leadlight.report.figures import MODEL_NAMES, MODELS, blank_figure, tidy_axes
+from leadlight.report.figures import MODEL_NAMES, MODELS, blank_figure, literal, tidy_axes
 
 MEASURES = {
     "absolute_share": "share of absolute relevance (%)",
@@ -108,14 +108,14 @@ def _effects(axes: Axes, data: pl.DataFrame, class_name: str, control: str) -> N
                 axes.text(1.08, y + 0.16, q_text(row["q_value"]), fontsize=7.5, color=MUTED,
                           va="center", clip_on=False)  # fmt: skip
     axes.set_xlim(-1.05, 1.05)
-    axes.set_xlabel(f"Cliff's delta, {class_name} against {control}")
+    axes.set_xlabel(f"Cliff's delta, {literal(class_name)} against {literal(control)}")
 
 
 def _legend(figure: Figure, data: pl.DataFrame, class_name: str, control: str) -> None:
     counts = data.row(0, named=True) if data.height else {}
     marks: list[tuple[str, str, str, str]] = [
-        ("o", CASE, CASE, f"{class_name} ({_count(counts, 'case')})"),
-        ("s", CONTROL, CONTROL, f"{control} ({_count(counts, 'control')})"),
+        ("o", CASE, CASE, f"{literal(class_name)} ({_count(counts, 'case')})"),
+        ("s", CONTROL, CONTROL, f"{literal(control)} ({_count(counts, 'control')})"),
         ("D", TRAINED, TRAINED, "trained network"),
         ("D", RANDOM, "white", "random weights"),
     ]

@@ -223,7 +223,8 @@ def _sheet(
         grid = Outline(
             np.array(ends).reshape(-1, 2), np.tile([Outline.MOVETO, Outline.LINETO], len(ends))
         )
-        axes.add_patch(PathPatch(grid, edgecolor=colour, linewidth=width, zorder=0, fill=False))
+        # As an artist: as a patch it would be measured for limits that are set already.
+        axes.add_artist(PathPatch(grid, edgecolor=colour, linewidth=width, zorder=0, fill=False))
     return figure, axes
 
 
@@ -243,17 +244,19 @@ def _draw_strip(
     limit: float | None,
     rate_hz: float,
 ) -> None:
-    left = strip.x_mm + 0.8
-    # A thin rim of paper keeps the name legible over a tall R wave at the left edge.
+    left, first = strip.x_mm + 0.8, strip.x_mm == _MARGIN_MM + _PULSE_MM
+    # Names lie off the traces: under the pulse, or where a column begins with a thin rim of paper
+    # that keeps the name legible over a tall R wave.
     axes.text(
-        left, baseline_mm + 5.2, strip.lead, fontsize=9, fontweight="bold", color=INK, zorder=4,
+        _MARGIN_MM if first else left, baseline_mm + (-5 if first else 5.2), strip.lead,
+        fontsize=9, fontweight="bold", color=INK, zorder=4,
         path_effects=[withStroke(linewidth=2.2, foreground=_PAPER)],
     )  # fmt: skip
     trace = traces.get(strip.lead)
     if trace is None or not np.isfinite(trace).any():
         axes.text(left, baseline_mm, "missing", fontsize=9, color=MUTED, style="italic")
         return
-    if strip.x_mm > _MARGIN_MM + _PULSE_MM:  # where one lead ends and the next begins
+    if not first:  # where one lead ends and the next begins
         ends = [baseline_mm - 3, baseline_mm + 3]
         axes.plot([strip.x_mm] * 2, ends, color=MUTED, linewidth=0.6, gid="lead-change")
     y = baseline_mm + trace[strip.samples] * MM_PER_MV
