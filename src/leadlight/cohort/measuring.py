@@ -1,0 +1,424 @@
+"""Measure a cohort: median beats, wave limits and measurements of every record, streamed.
+
+Results gather in `.measure.partial/` in the study folder, 256 records at a time (a shard of
+`beats.zarr` and one part of each table), and get their final names once all are whole. A run that
+was cut off goes on behind its last whole part.
+"""
+
+import json
+import multiprocessing
+import shutil
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from leadlight import __version__
+from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.cohort import beats
+from leadlight.cohort.signals import to_microvolts
+from leadlight.cohort.store import Cohort, open_cohort
+from leadlight.ecg.delineation import POINTS, WAVES
+from leadlight.ecg.delineation.weights import load_network, read_card
+from leadlight.ecg.leads import LEADS
+from leadlight.ecg.measurements import QUANTITIES, measure_recording
+from leadlight.ecg.recording import Recording
+from leadlight.errors import LeadlightError, ModelMismatch
+from leadlight.progress import bar, say
+from leadlight.provenance import describe, fingerprint
+
+PARTIAL = ".measure.partial"
+GLOBAL = "global"
+
+MEASUREMENTS_SCHEMA: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    "n_beats": pl.Int32(),
+    "n_beats_averaged": pl.Int32(),
+    "noise_uv": pl.Float32(),
+    "p_confidence": pl.Float32(),
+    "qrs_confidence": pl.Float32(),
+    "t_confidence": pl.Float32(),
+    **{name: pl.Float64() for name in QUANTITIES},
+    "absent_reasons": pl.List(pl.String()),
+    "failure": pl.String(),
+}
+FIDUCIALS_SCHEMA: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    "lead": pl.String(),
+    "beat": pl.Int32(),
+    "wave": pl.String(),
+    "onset": pl.Float32(),
+    "peak": pl.Float32(),
+    "offset": pl.Float32(),
+    "confidence": pl.Float32(),
+}
+
+# Records that one task of a worker measures, and tasks that wait for each worker.
+_TASK_RECORDS = 16
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class MeasureSummary:
+    """What `measure_cohort` did.
+
+    Attributes:
+        study: the study folder.
+        n_records: records of the cohort.
+        n_measured: of these, with a median beat and measurements.
+        n_failed: of these, without; `failure` in `measurements.parquet` says why.
+        failures: how many records for each reason.
+        n_resumed: records that an earlier, unfinished run had done.
+        n_without_p: measured records without P wave.
+        medians: the cohort's median of rate, PR, QRS, QT and Fridericia's QTc.
+        seconds: wall time of this run.
+    """
+
+    study: Path
+    n_records: int
+    n_measured: int
+    n_failed: int
+    failures: Mapping[str, int]
+    n_resumed: int
+    n_without_p: int
+    medians: Mapping[str, float | None]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as a JSON-ready mapping."""
+        return {**asdict(self), "study": str(self.study)}
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One record's results as they travel between processes.
+
+    `stored`: (lead, sample) int16 of the median beat. `points`: (lead of LEADS and GLOBAL, beat,
+    wave, point) and `confidence`: (lead, beat, wave) float32. None where the record failed.
+    """
+
+    row: dict[str, Any]
+    stored: npt.NDArray[np.int16] | None = None
+    noise_uv: npt.NDArray[np.float32] | None = None
+    points: npt.NDArray[np.float32] | None = None
+    confidence: npt.NDArray[np.float32] | None = None
+
+
+def measure_cohort(
+    study: Path,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    shard_records: int = beats.SHARD_RECORDS,
+) -> MeasureSummary:
+    """Measure every record of a cohort; memory does not grow with it.
+
+    Writes in the study folder:
+        `beats.zarr`: `median_beat` (record, lead, sample) with `noise_uv` (record, lead) and
+            `n_beats` (record); see `leadlight.cohort.beats`.
+        `measurements.parquet`: one row per record in the cohort's order; `record_id`, `n_beats`
+            found, `n_beats_averaged`, `noise_uv` (median over leads), confidences, all of
+            `leadlight.ecg.measurements.QUANTITIES` (null where absent), `absent_reasons`,
+            `failure` (null where measured).
+        `fiducials.parquet`: `record_id, lead` (a name or "global"), `beat, wave, onset, peak,
+            offset` in samples at the record's own rate, NaN where absent, and `confidence`, the
+            lowest of the wave's points.
+        `measure-provenance.json`.
+
+    A record that cannot be measured gets a row with the reason; it stops nothing.
+
+    Args:
+        study: folder with a cohort.
+        workers: processes that measure. The result does not depend on it. With more than one, a
+            script needs the usual `if __name__ == "__main__":`.
+        overwrite: replace the results that are there.
+        shard_records: records per file of the store, and at most what a kill loses.
+
+    Raises:
+        LeadlightError: there is no cohort, or it has results already.
+        ModelMismatch: the delineator's weights and card disagree.
+    """
+    started = time.monotonic()
+    cohort = open_cohort(study)
+    load_network()
+    folder = study / PARTIAL
+    key = {
+        "layout": 1,
+        "version": __version__,
+        "cohort": fingerprint(study / "records.parquet"),
+        "delineator": read_card()["model"]["weights_sha256"],
+        "shard_records": shard_records,
+    }
+    if not (folder / "ready").exists() or _key_of(folder) != key:
+        for name in ("measurements.parquet", "beats.zarr", "fiducials.parquet"):
+            refuse_overwrite(study / name, overwrite)
+        n_resumed = _measure_parts(cohort, folder, key, workers, shard_records)
+        _join(folder, cohort, workers)
+    else:
+        n_resumed = len(cohort)
+    _publish(folder, study)
+    return _summary(study, n_resumed, time.monotonic() - started)
+
+
+def _measure_parts(
+    cohort: Cohort, folder: Path, key: dict[str, Any], workers: int, shard_records: int
+) -> int:
+    """Write the parts that are not there yet; the number of records that were."""
+    if _key_of(folder) != json.loads(json.dumps(key)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        beats.create(folder / "beats.zarr", cohort.records["record_id"].to_list(), shard_records)
+        write_json(folder / "key.json", key)
+    n_parts = -(-len(cohort) // shard_records)
+    todo = [part for part in range(n_parts) if not _table(folder, "measurements", part).exists()]
+    spans = {
+        part: range(part * shard_records, min((part + 1) * shard_records, len(cohort)))
+        for part in todo
+    }
+    n_resumed = len(cohort) - sum(len(span) for span in spans.values())
+    if n_resumed:
+        say(f"Going on behind {n_resumed} records of an unfinished run.")
+    store = beats.open_store(folder / "beats.zarr", mode="r+")
+    with bar("Measuring", len(cohort)) as progress:
+        progress.step(n_resumed)
+        results = _measured(cohort.study, [row for span in spans.values() for row in span], workers)
+        for part, span in spans.items():
+            done: list[_Measured] = []
+            for _ in span:
+                done.append(next(results))
+                progress.step()
+            beats.write_rows(
+                store,
+                span,
+                [one.stored for one in done],
+                [one.noise_uv for one in done],
+                [one.row["n_beats_averaged"] for one in done],
+            )
+            with written_whole(_table(folder, "fiducials", part)) as partial:
+                _fiducial_rows(done).write_parquet(partial)
+            # Last: a part counts once its measurements are there.
+            with written_whole(_table(folder, "measurements", part)) as partial:
+                rows = [one.row for one in done]
+                pl.DataFrame(rows, schema=MEASUREMENTS_SCHEMA).write_parquet(partial)
+    return n_resumed
+
+
+def _measured(study: Path, rows: Sequence[int], workers: int) -> Iterator[_Measured]:
+    """Results of `rows` in their order, from this process or from several."""
+    tasks = [list(rows[i : i + _TASK_RECORDS]) for i in range(0, len(rows), _TASK_RECORDS)]
+    if workers <= 1:
+        with _one_thread():
+            for row in rows:
+                yield from _measure_rows(study, [row])
+        return
+    rest = deque(tasks)
+    while rest:
+        try:
+            with _pool(workers) as pool:
+                coming = iter(tuple(rest))
+                under_way: deque[Future[list[_Measured]]] = deque()
+                for task in coming:
+                    under_way.append(pool.submit(_measure_rows, study, task))
+                    if len(under_way) >= workers * _AHEAD:
+                        done = under_way.popleft().result()
+                        rest.popleft()
+                        yield from done
+                while under_way:
+                    done = under_way.popleft().result()
+                    rest.popleft()
+                    yield from done
+        except BrokenProcessPool:
+            # A process died: the records of the task that it may have had are measured one by one.
+            for row in rest.popleft():
+                yield _measure_alone(study, row)
+
+
+def _measure_alone(study: Path, row: int) -> _Measured:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_measure_rows, study, [row]).result()[0]
+        except BrokenProcessPool:
+            record_id = open_cohort(study).records["record_id"][row]
+            return _failed(record_id, "measuring failed: its process died")
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # A fork would copy the locks of the array and network libraries; a fork server starts clean.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    return ProcessPoolExecutor(workers, mp_context=context)
+
+
+def _measure_rows(study: Path, rows: list[int]) -> list[_Measured]:
+    with _one_thread():
+        return [_measure_one(recording) for recording in _opened(study).stream(rows)]
+
+
+@lru_cache(maxsize=1)
+def _opened(study: Path) -> Cohort:
+    return open_cohort(study)
+
+
+def _measure_one(recording: Recording) -> _Measured:
+    try:
+        found = measure_recording(recording.signal_mv, recording.rate_hz)
+    except ModelMismatch:  # the installation's fault, not the record's
+        raise
+    except LeadlightError as error:
+        return _failed(recording.record_id, error.message)
+    except Exception as error:  # one record's fault must not end the measuring of many
+        return _failed(recording.record_id, f"measuring failed: {type(error).__name__}")
+    fiducials, beat = found.fiducials, found.beat
+    lead_order = fiducials.per_lead.sel(lead=list(LEADS))
+    points = np.concatenate([lead_order.values, fiducials.global_.values[None]])
+    by_lead = fiducials.confidence_per_lead.sel(lead=list(LEADS)).values
+    sure = np.concatenate([by_lead, fiducials.confidence.values[None]]).min(axis=-1)
+    values = {
+        name: None if np.isnan(value) else value
+        for name, value in found.measurements.values.items()
+    }
+    noise = beat.noise_uv.values.astype(np.float32)
+    known = noise[np.isfinite(noise)]
+    row = {
+        "record_id": recording.record_id,
+        "n_beats": beat.n_found,
+        "n_beats_averaged": beat.n_beats,
+        "noise_uv": float(np.median(known)) if known.size else None,
+        **{
+            f"{wave.lower()}_confidence": _mean_confidence(sure[-1, :, index])
+            for index, wave in enumerate(WAVES)
+        },
+        **values,
+        "absent_reasons": list(found.measurements.absent),
+        "failure": None,
+    }
+    stored = to_microvolts(beat.beat_mv)[0]
+    return _Measured(row, stored, noise, points.astype(np.float32), sure.astype(np.float32))
+
+
+def _mean_confidence(sure: npt.NDArray[np.float32]) -> float | None:
+    present = sure[sure > 0]
+    return float(present.mean()) if present.size else None
+
+
+def _failed(record_id: str, reason: str) -> _Measured:
+    row = dict.fromkeys(MEASUREMENTS_SCHEMA) | {
+        "record_id": record_id,
+        "n_beats": 0,
+        "n_beats_averaged": 0,
+        "absent_reasons": [f"*:{reason}"],
+        "failure": reason,
+    }
+    return _Measured(row)
+
+
+def _fiducial_rows(done: Sequence[_Measured]) -> pl.DataFrame:
+    columns: dict[str, list[Any]] = {name: [] for name in FIDUCIALS_SCHEMA}
+    leads, waves = np.array([*LEADS, GLOBAL]), np.array(WAVES)
+    for one in done:
+        if one.points is None or one.confidence is None:
+            continue
+        n_leads, n_beats, n_waves, _ = one.points.shape
+        shape = (n_leads, n_beats, n_waves)
+        count = int(np.prod(shape))
+        columns["record_id"].append(np.full(count, one.row["record_id"]))
+        columns["lead"].append(np.broadcast_to(leads[:, None, None], shape).ravel())
+        columns["beat"].append(np.broadcast_to(np.arange(n_beats)[:, None], shape).ravel())
+        columns["wave"].append(np.broadcast_to(waves, shape).ravel())
+        for index, point in enumerate(POINTS):
+            columns[point].append(one.points[..., index].ravel())
+        columns["confidence"].append(one.confidence.ravel())
+    joined: dict[str, Any] = {
+        name: np.concatenate(parts) if parts else [] for name, parts in columns.items()
+    }
+    return pl.DataFrame(joined, schema_overrides=FIDUCIALS_SCHEMA, schema=list(FIDUCIALS_SCHEMA))
+
+
+def _join(folder: Path, cohort: Cohort, workers: int) -> None:
+    """Make the tables of their parts, and mark the folder as whole."""
+    n_parts = len(list(folder.glob("measurements-*.parquet")))
+    for name in ("fiducials", "measurements"):
+        parts = [pl.scan_parquet(_table(folder, name, part)) for part in range(n_parts)]
+        pl.concat(parts).sink_parquet(folder / f"{name}.parquet")
+    card = read_card()["model"]
+    parameters = {
+        "workers": workers,
+        "delineator": card.get("name", "delineator"),
+        "delineator_sha256": card["weights_sha256"],
+        "records": len(cohort),
+    }
+    provenance = describe("measure", parameters, [cohort.study / "records.parquet"])
+    write_json(folder / "measure-provenance.json", provenance)
+    write_json(folder / "ready", True)
+
+
+def _publish(folder: Path, study: Path) -> None:
+    """Move the results to their final names, the measurements last."""
+    measurements = "measurements.parquet"
+    if (folder / measurements).exists():
+        (study / measurements).unlink(missing_ok=True)
+    for name in ("beats.zarr", "fiducials.parquet", "measure-provenance.json", measurements):
+        made, final = folder / name, study / name
+        if made.exists():
+            if final.is_dir():
+                shutil.rmtree(final)
+            made.replace(final)
+    shutil.rmtree(folder)
+
+
+def _summary(study: Path, n_resumed: int, seconds: float) -> MeasureSummary:
+    names = ["heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_fridericia_ms"]
+    table = pl.read_parquet(
+        study / "measurements.parquet", columns=["failure", "p_duration_ms", *names]
+    )
+    measured = table.filter(pl.col("failure").is_null())
+    failures = Counter(table["failure"].drop_nulls().to_list())
+    return MeasureSummary(
+        study=study,
+        n_records=table.height,
+        n_measured=measured.height,
+        n_failed=table.height - measured.height,
+        failures=dict(failures.most_common()),
+        n_resumed=n_resumed,
+        n_without_p=int(measured["p_duration_ms"].null_count()),
+        medians={name: _median(measured[name]) for name in names},
+        seconds=seconds,
+    )
+
+
+def _median(column: pl.Series) -> float | None:
+    value = column.median()
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _key_of(folder: Path) -> Any:
+    try:
+        return json.loads((folder / "key.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _table(folder: Path, name: str, part: int) -> Path:
+    return folder / f"{name}-{part:05d}.parquet"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The network is small: more threads than one only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
