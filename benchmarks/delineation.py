@@ -54,7 +54,6 @@ def neurokit(record: AnnotatedRecord, r_peaks: np.ndarray) -> Mapping[str, LeadW
     """`ecg_delineate` as its manual says: each lead cleaned, then read by wavelets."""
     nk = importlib.import_module("neurokit2")
     rate = int(record.rate_hz)
-    names = {"P": ("P_Onsets", "P_Peaks", "P_Offsets"), "T": ("T_Onsets", "T_Peaks", "T_Offsets")}
     found = {}
     for lead in record.waves:
         absent = np.full((r_peaks.size, 3), np.nan)
@@ -67,9 +66,9 @@ def neurokit(record: AnnotatedRecord, r_peaks: np.ndarray) -> Mapping[str, LeadW
             except (IndexError, ValueError, TypeError, ZeroDivisionError):
                 read = {}  # it raises on some leads: nothing was found there
         if read:
-            for wave, keys in names.items():
-                for at, key in enumerate(keys):
-                    _put(waves[wave], at, read[key])
+            for wave in ("P", "T"):
+                for at, part in enumerate(("Onsets", "Peaks", "Offsets")):
+                    _put(waves[wave], at, read[f"ECG_{wave}_{part}"])
             _put(waves["QRS"], 0, read["ECG_R_Onsets"])
             _put(waves["QRS"], 2, read["ECG_R_Offsets"])
             waves["QRS"][:, 1] = r_peaks

@@ -38,6 +38,8 @@ TOLERANCE_MS = np.array([[10.2, 12.7], [6.5, 11.6], [30.6, 30.6]])
 _PRESENT_LEADS = 0.3
 _EARLY = 0.2
 _PEAK_GRID = 48
+# R is the peak of a complex unless what is negative is this many times as large.
+_R_COUNTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -213,13 +215,17 @@ def _part(points: Array) -> None:
 def peaks_between(signal_mv: Array, points: Array) -> Array:
     """(lead, beat, wave) where the signal is farthest from the line that joins onset and offset.
 
+    In QRS that is R, the positive wave, unless the complex has none to speak of.
+
     Args:
         signal_mv: (lead, sample).
         points: (lead, beat, wave, point); the limits are used. NaN gives NaN.
     """
     onset, offset = points[..., 0], points[..., 2]
     lead = np.arange(signal_mv.shape[0])[:, None, None, None]
-    return _top(np.abs(_above_chord(signal_mv, lead, onset, offset)), onset, offset)
+    height = _above_chord(signal_mv, lead, onset, offset)
+    height[:, :, QRS] = np.where(height[:, :, QRS] > 0, _R_COUNTS, 1) * height[:, :, QRS]
+    return _top(np.abs(height), onset, offset)
 
 
 def _peak_together(signal_mv: Array, points: Array) -> Array:
