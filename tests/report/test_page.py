@@ -177,6 +177,34 @@ def test_a_study_without_a_group_says_so(make_study: Callable[..., Path]) -> Non
     assert "In AF against NORM" in text
 
 
+def test_a_class_whose_rows_are_all_empty_gets_no_figures(
+    make_study: Callable[..., Path],
+) -> None:
+    study = make_study(groups=("AF", "NORM"))
+    empty = {
+        "leads": ["mean_case", "cliffs_delta", "q_value"],
+        "beats": ["mean_mv", "mean_relevance", "relevance_low"],
+    }
+    for name, columns in empty.items():
+        path = study / "findings" / f"{name}.parquet"
+        table = pl.read_parquet(path)
+        nothing = table.with_columns(
+            pl.lit("LBBB").alias("class"),
+            *[pl.lit(None, dtype=pl.Float64).alias(column) for column in columns],
+        )
+        if name == "beats":
+            nothing = nothing.with_columns(pl.col("group").replace("AF", "LBBB"))
+        pl.concat([table, nothing]).write_parquet(path)
+    (study / "findings" / "summary.json").write_text(
+        json.dumps({"classes": ["AF", "LBBB"], "counts": {"excluded": {}, "unlabelled": 7}})
+    )
+    text = _Page(write_report(study).read_text(encoding="utf-8")).text
+    assert "No comparison of leads for LBBB." in text
+    assert "No average beats for LBBB." in text
+    assert "not labelled7" in text
+    assert not list((study / "report" / "figures").glob("*LBBB*"))
+
+
 def test_a_study_without_controls_says_so(make_study: Callable[..., Path]) -> None:
     study = make_study(groups=("AF",))
     text = _Page(write_report(study).read_text(encoding="utf-8")).text

@@ -63,7 +63,7 @@ def test_stretches_off_zero_are_told_where_the_interval_excludes_it() -> None:
     low = [0.1 if -50 <= t <= 0 else -0.1 for t in time]
     high = [0.2 if t < 60 else -0.05 if t >= 60 else 0.1 for t in time]
     beats = pl.DataFrame(
-        {"time_ms": time, "relevance_low": low, "relevance_high": high}
+        {"time_ms": time, "mean_relevance": low, "relevance_low": low, "relevance_high": high}
     ).with_columns(
         pl.lit("AF").alias("class"), pl.lit("AF").alias("group"),
         pl.lit("trained").alias("model"), pl.lit("V1").alias("lead"),
@@ -98,3 +98,10 @@ def test_numbers_are_written_for_people(value: float | None, text: str) -> None:
 
 def test_a_number_without_an_interval_is_only_a_number() -> None:
     assert with_interval(0.5, None, 0.7, decimals=2) == "0.50"
+
+
+def test_nothing_is_said_of_a_class_without_records() -> None:
+    row = _lead("trained", (0.5, 0.1, 0.9), 0.1)
+    gone = {name: None for name in row if name.startswith(("mean_case", "cliffs"))}
+    table = pl.DataFrame([_lead("random", (0.5, 0.1, 0.9), 0.1), row | gone])
+    assert lead_sentences(table, "AF", "NORM") == []

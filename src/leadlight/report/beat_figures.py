@@ -241,6 +241,8 @@ def _numbers(part: pl.DataFrame) -> str:
     if not part.height:
         return "none"
     row = part.row(0, named=True)
+    if not row["n_records"]:
+        return "none"
     return f"{row['n_beats']} beats of {row['n_records']} records of {row['n_patients']} people"
 
 

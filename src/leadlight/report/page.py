@@ -128,7 +128,8 @@ def _lead_plans(leads: pl.DataFrame, class_name: str, control: str) -> Iterator[
         ("absolute_share", "share of absolute relevance"),
         ("mean_relevance", "mean signed relevance"),
     ):
-        if measure not in leads.filter(pl.col("class") == class_name)["measure"]:
+        rows = leads.filter((pl.col("class") == class_name) & (pl.col("measure") == measure))
+        if rows["cliffs_delta"].null_count() == rows.height:  # a group is empty
             continue
         finding = told if measure == "absolute_share" else _signed_finding(leads, class_name)
         marked = (
@@ -150,6 +151,9 @@ def _lead_plans(leads: pl.DataFrame, class_name: str, control: str) -> Iterator[
 
 def _beat_plans(results: Results, beats: pl.DataFrame, class_name: str) -> Iterator[Plan]:
     control, slug = results.control, _slug(class_name)
+    mine = beats.filter((pl.col("class") == class_name) & (pl.col("group") == class_name))
+    if mine["mean_relevance"].null_count() == mine.height:  # there are no cases
+        return
     lead = _beat_lead(results, class_name)
     if lead is not None:
         told = " ".join(beat_sentences(beats, class_name, lead, control))

@@ -24,6 +24,8 @@ _SCORE_NAMES = {
 }
 # The patients that no threshold was chosen on come first.
 _SPLIT_ORDER = {"test": 0, "validation": 1, "train": 2, "all": 3}
+# Counts of the summary that stand beside the excluded ones.
+_NOT_ASKED = {"unlabelled": "not labelled", "refused_by_model": "refused by the model's card"}
 _CARD_ROWS = (
     ("model", "name", "Name"),
     ("model", "version", "Version"),
@@ -186,6 +188,9 @@ def _excluded(results: Results) -> list[tuple[str, int]]:
             found = holder.get(key)
             if isinstance(found, Mapping):
                 counts = {str(k): v for k, v in found.items() if isinstance(v, int) and v}
+                for name, reason in _NOT_ASKED.items():
+                    if isinstance(more := holder.get(name), int) and more:
+                        counts[reason] = more
                 return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return []
 
@@ -212,6 +217,7 @@ def _groups(results: Results) -> list[dict[str, Any]]:
         pl.len().alias("records"),
         pl.col("patient_id").n_unique().alias("patients"),
         pl.col("trained_on").fill_null(False).sum().alias("trained_on"),
+        pl.col("trained_on").null_count().alias("unknown"),
     )
     order = {name: place for place, name in enumerate((*results.classes, results.control))}
     return sorted(table.to_dicts(), key=lambda row: order.get(row["group"], 99))

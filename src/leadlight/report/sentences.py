@@ -82,12 +82,12 @@ def lead_sentences(leads: pl.DataFrame, class_name: str, control: str) -> list[s
     trained = {r["lead"]: r for r in share.filter(pl.col("model") == "trained").to_dicts()}
     random = {r["lead"]: r for r in share.filter(pl.col("model") == "random").to_dicts()}
     lead = spoken_lead(leads, class_name)
-    if lead is None or lead not in trained:
+    if lead is None or lead not in trained or trained[lead]["cliffs_delta"] is None:
         return []
     sentences = [_lead_sentence(class_name, control, lead, trained[lead], random.get(lead))]
     sentences.append(_verdict(class_name, control, lead, trained[lead], random.get(lead)))
     ranks = [f"{_ordinal(_rank(trained, lead))} of {len(trained)} leads under the trained network"]
-    if lead in random:
+    if lead in random and random[lead]["mean_case"] is not None:
         ranks.append(f"{_ordinal(_rank(random, lead))} under random weights")
     sentences.append(
         f"By its share of absolute relevance in {class_name} records, {lead} is "
@@ -114,7 +114,7 @@ def beat_sentences(beats: pl.DataFrame, class_name: str, lead: str, control: str
                 (pl.col("class") == class_name) & (pl.col("model") == model)
                 & (pl.col("group") == group) & (pl.col("lead") == lead)
             ).sort("time_ms")  # fmt: skip
-            if not part.height:
+            if part["mean_relevance"].null_count() == part.height:
                 continue
             above = _stretches(part, part["relevance_low"] > 0)
             below = _stretches(part, part["relevance_high"] < 0)
@@ -205,7 +205,8 @@ def _verdict(
 
 def _rank(rows: Mapping[str, Mapping[str, Any]], lead: str) -> int:
     mine = rows[lead]["mean_case"]
-    return 1 + sum(1 for row in rows.values() if row["mean_case"] > mine)
+    others = [row["mean_case"] for row in rows.values() if row["mean_case"] is not None]
+    return 1 + sum(1 for other in others if other > mine)
 
 
 def _ordinal(n: int) -> str:
