@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from leadlight.classify.models import calibrate_batch_norm
+from leadlight.classify.ribeiro import ResidualNetwork
 from leadlight.errors import LeadlightError, ModelMismatch
+from leadlight.explain.bfloat16 import in_bfloat16
 from leadlight.explain.folding import fold_batch_norm
 from leadlight.explain.integrated_gradients import integrated_gradients, points_per_pass
 
@@ -253,3 +256,40 @@ def test_the_peak_stays_within_the_memory_given(memory_mb):
     assert int(points) > 4
     # The first call, with 20 MB, is in the base, and the results are in the growth.
     assert 0.5 * memory_mb < float(grown_mb) <= memory_mb
+
+
+def test_bfloat16_gradients_of_the_published_network_are_those_of_float32():
+    network = ResidualNetwork(generator=torch.Generator().manual_seed(0))
+    x = inputs(2, 12, 4096) * 0.3
+    calibrate_batch_norm(network, [x])
+    network.eval().requires_grad_(False)
+    fast = in_bfloat16(network, x[:1])
+    assert fast is not None
+    gradients = []
+    for way in (network, fast):
+        point = (x / 2).requires_grad_(True)
+        gradients.append(torch.autograd.grad(way(point)[:, 4].sum(), point)[0].flatten(1))
+    assert nn.functional.cosine_similarity(*gradients).min() > 0.8
+    torch.testing.assert_close(fast(x), network(x), rtol=0.1, atol=0.1)
+
+
+def test_bfloat16_is_not_used_where_its_gradients_are_wrong():
+    # A gradient that bfloat16 cannot hold: large opposite weights that cancel.
+    class Cancelling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spread = nn.Linear(8, 64)
+            self.join = nn.Linear(64, 1)
+            weight = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+            self.spread.weight.data = torch.cat([weight[:32] + 1e4, weight[32:] + 1e4])
+            self.join.weight.data = torch.tensor([[1.0] * 32 + [-1.0] * 32])
+            self.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.join(self.spread(x.flatten(1)))
+
+    x = inputs(1, 1, 8)
+    assert in_bfloat16(Cancelling(), x) is None
+    exact = integrated_gradients(Cancelling(), x, classes=[0], tolerance=0.5)
+    asked = integrated_gradients(Cancelling(), x, classes=[0], tolerance=0.5, precision="bfloat16")
+    torch.testing.assert_close(asked.relevance, exact.relevance)

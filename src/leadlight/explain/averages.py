@@ -56,6 +56,7 @@ class PatientMoments:
         """
         self._shape = tuple(shape)
         self._records_of = records_of
+        self._to_come = sum(records_of.values())
         self._count: Array = np.zeros(self._shape)
         self._mean: Array = np.zeros(self._shape)
         self._squares: Array = np.zeros(self._shape)
@@ -65,7 +66,7 @@ class PatientMoments:
         """Add one record's value; NaN elements are left out.
 
         Raises:
-            LeadlightError: the patient has more records than was said.
+            LeadlightError: the patient, or all patients together, have more records than was said.
         """
         if value.shape != self._shape:
             raise LeadlightError(f"A value of shape {value.shape} was added to {self._shape}.")
@@ -93,6 +94,8 @@ class PatientMoments:
         if other._shape != self._shape:
             raise LeadlightError(f"Averages of {other._shape} and {self._shape} cannot be merged.")
         self._take_in(other._count, other._mean, other._squares)
+        self._to_come -= sum(self._records_of.values()) - other._to_come
+        self._to_come += sum(part.seen for part in other._open.values())
         for patient_id, part in other._open.items():
             patient = self._patient(patient_id)
             patient.total += part.total
@@ -119,6 +122,7 @@ class PatientMoments:
             "count": self._count,
             "mean": self._mean,
             "squares": self._squares,
+            "to_come": np.array(self._to_come),
             "open_names": np.array(names, dtype=np.str_),
             "open_total": np.stack([p.total for p in opened]) if opened else empty,
             "open_count": np.stack([p.count for p in opened]) if opened else empty,
@@ -131,6 +135,7 @@ class PatientMoments:
     ) -> "PatientMoments":
         """What `state` saved."""
         moments = cls(state["mean"].shape, records_of)
+        moments._to_come = int(state["to_come"])
         moments._count = state["count"].copy()
         moments._mean = state["mean"].copy()
         moments._squares = state["squares"].copy()
@@ -150,10 +155,12 @@ class PatientMoments:
     def _seen(self, patient_id: str, records: int) -> None:
         patient = self._open[patient_id]
         patient.seen += records
+        self._to_come -= records
         expected = self._records_of.get(patient_id, 0)
-        if patient.seen > expected:
+        # A closed patient is forgotten, so one who comes again is seen only in the total.
+        if patient.seen > expected or self._to_come < 0:
             raise LeadlightError(
-                f"Patient {patient_id} has {patient.seen} records where {expected} were said."
+                f"Patient {patient_id} has more records than the {expected} that were said."
             )
         if patient.seen == expected:
             self._take_in(*_one_patient(self._open.pop(patient_id)))

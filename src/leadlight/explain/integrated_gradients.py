@@ -10,14 +10,15 @@ Each record stops as soon as its relevance adds up: the completeness error is me
 And batch norm is folded into the convolutions for the gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from leadlight.errors import LeadlightError, ModelMismatch
+from leadlight.explain.bfloat16 import in_bfloat16
 from leadlight.explain.folding import fold_batch_norm
 
 Precision = Literal["float32", "bfloat16"]
@@ -87,8 +88,9 @@ def integrated_gradients(
             results; decides how many points go through at once (more are not faster: what fits the
             processor's cache is). The results take some 30 bytes for each value of (record, class,
             lead, sample) while they are summed.
-        precision: of the gradients. "bfloat16" is faster where the processor has it; records that
-            do not add up with it in 36 steps are done again in float32.
+        precision: of the gradients. "bfloat16" is faster where the processor has it, and is used
+            where its gradients agree with float32's (`bfloat16`); records that do not add up with
+            it in 36 steps are done again in float32.
 
     Raises:
         LeadlightError: the tolerance, steps or memory are impossible (one point needs more than
@@ -103,24 +105,25 @@ def integrated_gradients(
     size = points_per_pass(network, inputs, columns, memory_mb)
     logit = _logits(network, inputs, columns, size)
     baseline_logit = _logits(network, start, columns, size).expand_as(logit).clone()
-    way = _Way(fold_batch_norm(network, inputs[:1]), inputs, start.expand_as(inputs), columns, size)
+    folded = fold_batch_norm(network, inputs[:1])
+    rounds = [(folded, max_steps)]
+    if precision == "bfloat16" and (fast := in_bfloat16(folded, inputs[:1])) is not None:
+        rounds.insert(0, (fast, min(max_steps, _BFLOAT16_STEPS)))
+    way = _Way(inputs, start.expand_as(inputs), columns, size)
     n_records = inputs.shape[0]
     shape = (n_records, len(columns), *inputs.shape[1:])
     relevance = torch.zeros(shape, dtype=torch.float32, device=inputs.device)
     summed = torch.zeros_like(logit)
     steps = torch.zeros(n_records, dtype=torch.int64)
     converged = torch.zeros(n_records, dtype=torch.bool)
-    rounds: list[tuple[Precision, int]] = [("float32", max_steps)]
-    if precision == "bfloat16":
-        rounds.insert(0, ("bfloat16", min(max_steps, _BFLOAT16_STEPS)))
     allowed = tolerance * (logit - baseline_logit).abs().clamp(min=LOGIT_FLOOR)
-    for arithmetic, most in rounds:
+    for used, most in rounds:
         active = torch.nonzero(~converged)[:, 0]
         total = torch.zeros((len(active), *shape[1:]), dtype=torch.float64, device=inputs.device)
         for taken, new in _levels(min_steps, most):
             if not len(active):
                 break
-            way.add_gradients(total, active, new, arithmetic)
+            way.add_gradients(used, total, active, new)
             difference = (inputs - way.start)[active][:, None]
             now = difference * (total / taken)
             relevance[active] = now.float()
@@ -178,9 +181,8 @@ def points_per_pass(
 
 @dataclass(frozen=True)
 class _Way:
-    """The straight ways of a batch and the network whose gradients are wanted on them."""
+    """The straight ways of a batch, on which gradients are wanted."""
 
-    network: nn.Module
     inputs: torch.Tensor
     start: torch.Tensor
     classes: list[int]
@@ -188,10 +190,10 @@ class _Way:
 
     def add_gradients(
         self,
+        network: nn.Module,
         total: torch.Tensor,
         active: torch.Tensor,
         shares: Sequence[float],
-        precision: Precision,
     ) -> None:
         """Add to `total` (active record, class, lead, sample) the gradients at `shares` of the way.
 
@@ -205,14 +207,11 @@ class _Way:
             record = active.to(total.device)[slot]
             at = share[low : low + self.points].to(total.device, torch.float32)[:, None, None]
             point = torch.lerp(self.start[record], self.inputs[record], at).requires_grad_(True)
-            for column, gradient in enumerate(self._gradients(point, precision)):
+            for column, gradient in enumerate(self._gradients(network, point)):
                 total[:, column].index_add_(0, slot, gradient.double())
 
-    def _gradients(self, point: torch.Tensor, precision: Precision) -> Any:
-        with torch.autocast(
-            point.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"
-        ):
-            logits = self.network(point)
+    def _gradients(self, network: nn.Module, point: torch.Tensor) -> Iterator[torch.Tensor]:
+        logits = network(point)
         for place, column in enumerate(self.classes):
             last = place == len(self.classes) - 1
             yield torch.autograd.grad(logits[:, column].sum(), point, retain_graph=not last)[0]

@@ -1,0 +1,118 @@
+"""What an unfinished explanation leaves in `.explain.partial/`, and how the next run goes on.
+
+The folder holds `key.json` (what is being made), `relevance.zarr`, one `rows-NNNNN.parquet` per
+finished shard and `averages.npz` with the running averages and the number of shards that are in
+them. The averages are written last: a shard counts once they say so, and what a kill left behind
+them is written over.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadlight.atomic import write_json, written_whole
+from leadlight.errors import LeadlightError
+
+if sys.platform != "win32":
+    import fcntl
+
+PARTIAL = ".explain.partial"
+_STORE, _FINDINGS, _READY = "relevance.zarr", "findings", "ready.json"
+
+
+class Checkpoint:
+    """The partial folder of one run; one process at a time has it."""
+
+    def __init__(self, study: Path, key: Mapping[str, Any]) -> None:
+        """Take the folder; what it holds of another key is dropped.
+
+        Raises:
+            LeadlightError: another process has it.
+        """
+        self.study, self.folder = study, study / PARTIAL
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        if self._read_key() != json.loads(json.dumps(key)):
+            for path in self.folder.iterdir():
+                if path.name != "lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            write_json(self.folder / "key.json", key)
+        self.store, self.findings = self.folder / _STORE, self.folder / _FINDINGS
+        self.averages: dict[str, npt.NDArray[Any]] = {}
+        self.n_shards = 0
+        saved = self.folder / "averages.npz"
+        if saved.is_file():
+            with np.load(saved) as arrays:
+                self.averages = {name: arrays[name] for name in arrays.files}
+            self.n_shards = int(self.averages.pop("n_shards"))
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is made and only its move to the final names was cut."""
+        return is_ready(self.study)
+
+    def commit(self, rows: pl.DataFrame, averages: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Count one more shard, whose relevance is written already."""
+        with written_whole(self.folder / f"rows-{self.n_shards:05d}.parquet") as partial:
+            rows.write_parquet(partial)
+        self.n_shards += 1
+        with written_whole(self.folder / "averages.npz") as partial, partial.open("wb") as stream:
+            np.savez(stream, n_shards=np.array(self.n_shards), **averages)  # type: ignore[arg-type]
+
+    def rows(self) -> pl.DataFrame:
+        """The rows of all finished shards, in order."""
+        parts = [self.folder / f"rows-{n:05d}.parquet" for n in range(self.n_shards)]
+        return pl.concat([pl.read_parquet(part) for part in parts])
+
+    def publish(self) -> None:
+        """Move the results to their final names, the summary last, and drop the folder."""
+        write_json(self.folder / _READY, True)
+        final = self.study / _FINDINGS
+        # A summary beside results of another run would be wrong unnoticed: it goes first.
+        if (self.findings / "summary.json").exists():
+            (final / "summary.json").unlink(missing_ok=True)
+        if self.store.exists():
+            if (self.study / _STORE).exists():
+                shutil.rmtree(self.study / _STORE)
+            self.store.replace(self.study / _STORE)
+        final.mkdir(exist_ok=True)
+        if self.findings.exists():
+            files = sorted(self.findings.iterdir(), key=lambda path: path.name == "summary.json")
+            for file in files:
+                file.replace(final / file.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the folder for a later run."""
+        self._lock_file.close()
+
+    def _read_key(self) -> Any:
+        try:
+            return json.loads((self.folder / "key.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def _lock(self) -> None:
+        self._lock_file = (self.folder / "lock").open("w")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self._lock_file.close()
+                raise LeadlightError(
+                    f"Another process is explaining {self.study}.",
+                    advice="Wait until it has finished.",
+                ) from error
+
+
+def is_ready(study: Path) -> bool:
+    """Whether a finished explanation only waits for its move to the final names."""
+    return (study / PARTIAL / _READY).is_file()

@@ -1,0 +1,300 @@
+"""Explain a cohort: relevance of every chosen record, and what it says of cases against controls.
+
+Each record passes once: prepared, explained by integrated gradients for every asked class, written
+to `relevance.zarr`, and added to running averages. The same is done with a network of random
+weights, whose relevance is averaged and not kept. Memory does not grow with the signals; some 0.5
+kB per record, class and network are held at the end for the tables.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from leadlight.atomic import refuse_overwrite
+from leadlight.classify.models import Model, random_twin
+from leadlight.classify.prepare import prepare
+from leadlight.cohort.labels import NORMAL
+from leadlight.cohort.store import Cohort, open_cohort
+from leadlight.errors import LeadlightError
+from leadlight.explain import findings, relevance_store
+from leadlight.explain.averages import PatientMoments
+from leadlight.explain.beats import BeatWindow
+from leadlight.explain.checkpoint import Checkpoint, is_ready
+from leadlight.explain.folding import fold_batch_norm
+from leadlight.explain.integrated_gradients import Precision
+from leadlight.explain.one_pass import (
+    BEAT_FIELDS,
+    RANDOM,
+    TRAINED,
+    Cell,
+    Settings,
+    Work,
+    batches,
+    cell_prefix,
+    explain_batch,
+    saved_averages,
+)
+from leadlight.explain.selection import Selection, select_records
+from leadlight.progress import bar
+
+if sys.platform != "win32":
+    import resource
+
+_CALIBRATION_RECORDS = 64
+
+
+@dataclass(frozen=True)
+class ExplainSummary:
+    """What `explain_cohort` did: `findings/summary.json` as a mapping, and the folder."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+
+
+def explain_cohort(
+    study: Path,
+    model: Model,
+    *,
+    classes: Sequence[str] = ("AF", "LBBB"),
+    control: str = NORMAL,
+    rows: Sequence[int] | None = None,
+    min_held_out: int = 20,
+    most_per_group: int | None = None,
+    tolerance: float = 0.02,
+    max_steps: int = 36,
+    precision: Precision = "float32",
+    window: BeatWindow | None = None,
+    random_control: bool = True,
+    memory_mb: float = 256.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ExplainSummary:
+    """Explain the cases and controls of a study.
+
+    Writes `relevance.zarr` (`relevance_store`) and `findings/` (`findings`): `records.parquet`,
+    `leads.parquet`, `beats.parquet`, `classes.parquet`, `summary.json`, `card.toml`,
+    `provenance.json`. A run that was killed goes on from its last 64 records when it is asked for
+    the same again, and ends with the same numbers.
+
+    Args:
+        study: folder with a cohort whose records have labels.
+        model: from `models.load_model`.
+        classes: to explain, among the model's.
+        control: label of the controls.
+        rows, min_held_out, most_per_group: which records, see `selection.select_records`.
+        tolerance, max_steps, precision: see `integrated_gradients`.
+        window: of the average beats around R.
+        random_control: explain the same records with a network of the same architecture, random
+            weights (`seed`) and batch norm fitted to up to 64 of the records.
+        memory_mb: bound on one pass through the network; changes no result.
+        seed: of the random network and of the choice where `most_per_group` limits.
+        overwrite: replace the findings that are there.
+
+    Raises:
+        LeadlightError: there is no cohort, nothing to explain, results exist already, no record can
+            be given to the model, or another process explains this study.
+    """
+    cohort = open_cohort(study)
+    settings = Settings(
+        tuple(classes), control, min_held_out, most_per_group, tolerance, max_steps, precision,
+        window or BeatWindow(), random_control, seed,
+    )  # fmt: skip
+    selection = select_records(
+        cohort.records, model, classes=settings.classes, control=control, rows=rows,
+        min_held_out=min_held_out, most_per_group=most_per_group, seed=seed,
+    )  # fmt: skip
+    if not is_ready(study):
+        _refuse_overwrite(study, overwrite)
+    started = time.monotonic()
+    checkpoint = Checkpoint(study, _key(cohort, model, selection, settings))
+    try:
+        if not checkpoint.ready:
+            _refuse_overwrite(study, overwrite)
+            work = _prepare_work(cohort, model, selection, settings, memory_mb, checkpoint)
+            _explain_shards(work, checkpoint)
+            run = {
+                "seconds": round(time.monotonic() - started, 1),
+                "peak_memory_mb": _peak_memory_mb(),
+                "memory_mb": memory_mb,
+                "threads": torch.get_num_threads(),
+            }
+            _write_findings(work, checkpoint, run)
+        checkpoint.publish()
+    finally:
+        checkpoint.release()
+    summary = json.loads((study / "findings" / "summary.json").read_text(encoding="utf-8"))
+    return ExplainSummary(study / "findings", summary)
+
+
+def _refuse_overwrite(study: Path, overwrite: bool) -> None:
+    for result in (study / "relevance.zarr", study / "findings" / "summary.json"):
+        refuse_overwrite(result, overwrite)
+
+
+def _prepare_work(
+    cohort: Cohort,
+    model: Model,
+    selection: Selection,
+    settings: Settings,
+    memory_mb: float,
+    checkpoint: Checkpoint,
+) -> Work:
+    spec = model.card.input
+    offsets = settings.window.offsets(spec.rate_hz)
+    networks = {TRAINED: model.network}
+    if settings.random_control:
+        inputs = _calibration(cohort, model, selection)
+        networks[RANDOM] = random_twin(model, settings.seed, calibrate_on=inputs).network
+    example = torch.zeros(1, len(spec.leads), spec.samples)
+    networks = {name: fold_batch_norm(network, example) for name, network in networks.items()}
+    moments: dict[Cell, PatientMoments] = {}
+    counts: dict[Cell, Counter[str]] = {}
+    for name in settings.classes:
+        for group in (name, settings.control):
+            records_of = Counter(selection.groups[group].patient_ids)
+            for network in networks:
+                cell = (name, group, network)
+                saved = {
+                    key.removeprefix(cell_prefix(cell)): value
+                    for key, value in checkpoint.averages.items()
+                    if key.startswith(cell_prefix(cell))
+                }
+                n_beats, n_records = saved.pop("counts", np.zeros(2, dtype=np.int64)).tolist()
+                counts[cell] = Counter(beats=n_beats, records=n_records)
+                moments[cell] = (
+                    PatientMoments.from_state(saved, records_of)
+                    if saved
+                    else PatientMoments(
+                        (len(BEAT_FIELDS), len(spec.leads), offsets.size), records_of
+                    )
+                )
+    if checkpoint.n_shards == 0:
+        relevance_store.create_store(
+            checkpoint.store,
+            cohort.records["record_id"][list(selection.rows)].to_list(),
+            settings.classes,
+            spec.leads,
+            spec.samples,
+            {
+                "rate_hz": spec.rate_hz,
+                "model": model.card.model.name,
+                "padding": spec.padding,
+                "crop": spec.crop,
+                "method": "integrated gradients, zero baseline",
+            },
+        )
+    members = {name: frozenset(group.rows) for name, group in selection.groups.items()}
+    return Work(cohort, model, networks, selection, settings, memory_mb, members, moments, counts)
+
+
+def _explain_shards(work: Work, checkpoint: Checkpoint) -> None:
+    size = relevance_store.SHARD_RECORDS
+    rows = work.selection.rows
+    with bar("Explaining records", len(rows)) as progress:
+        progress.step(min(len(rows), checkpoint.n_shards * size))
+        for shard in range(checkpoint.n_shards, -(-len(rows) // size)):
+            part = rows[shard * size : (shard + 1) * size]
+            spec = work.model.card.input
+            kept = np.full(
+                (len(part), len(work.settings.classes), len(spec.leads), spec.samples),
+                np.nan,
+                dtype=np.float32,
+            )
+            tables, place = [], 0
+            for batch_rows, recordings in batches(work.cohort, part):
+                tables += explain_batch(work, batch_rows, recordings, kept[place:])
+                place += len(recordings)
+                progress.step(len(recordings))
+            relevance_store.write_shard(checkpoint.store, shard, kept)
+            table = pl.DataFrame(tables, schema=findings.ROWS_SCHEMA)
+            checkpoint.commit(table, saved_averages(work))
+
+
+def _calibration(cohort: Cohort, model: Model, selection: Selection) -> Iterator[torch.Tensor]:
+    """Batches of inputs spread evenly over the selection, for the random network's batch norm."""
+    step = -(-len(selection.rows) // _CALIBRATION_RECORDS)
+    for _, recordings in batches(cohort, selection.rows[::step]):
+        inputs = []
+        for recording in recordings:
+            try:
+                inputs.append(prepare(recording, model.card).values.values)
+            except LeadlightError:
+                continue  # it is counted when its turn comes
+        if inputs:
+            yield torch.from_numpy(np.stack(inputs))
+
+
+def _write_findings(work: Work, checkpoint: Checkpoint, run: Mapping[str, Any]) -> None:
+    rows = checkpoint.rows()
+    explained = rows.filter(pl.col("refused").is_null())
+    if explained.is_empty():
+        raise LeadlightError(
+            f"None of the {len(work.selection.rows)} records can be given to "
+            f"{work.model.card.model.name}; the first: {rows['refused'][0]}"
+        )
+    placed = (
+        work.cohort.records[list(work.selection.rows)]
+        .select("record_id")
+        .join(explained.unique("record_id", keep="first"), on="record_id", how="left")
+        .select(
+            pl.col("first_valid").fill_null(-1),
+            pl.col("n_valid").fill_null(0),
+            pl.col("start_s").fill_null(float("nan")),
+        )
+    )
+    relevance_store.finish_store(
+        checkpoint.store,
+        placed["first_valid"].to_numpy(),
+        placed["n_valid"].to_numpy(),
+        placed["start_s"].to_numpy(),
+    )
+    beats = {cell: moments.interval() for cell, moments in work.moments.items()}
+    findings.write_findings(
+        checkpoint.findings,
+        work.cohort,
+        work.model,
+        work.selection,
+        dataclasses.asdict(work.settings),
+        rows,
+        beats,
+        work.counts,
+        run,
+    )
+
+
+def _key(cohort: Cohort, model: Model, selection: Selection, settings: Settings) -> dict[str, Any]:
+    """What makes the numbers: a partial result with another key is of no use."""
+    records = hashlib.sha256()
+    chosen = cohort.records[list(selection.rows)]
+    for row in chosen.select("record_id", "patient_id", "labels", "signal_sha256").iter_rows():
+        records.update(json.dumps(row).encode())
+    for group in selection.groups.values():
+        records.update(json.dumps([group.name, group.rows]).encode())
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.network.state_dict().items()):
+        weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return {
+        "layout": 1,
+        "records": records.hexdigest(),
+        "weights": weights.hexdigest(),
+        "card": model.card.model_dump(mode="json"),
+        "settings": dataclasses.asdict(settings),
+    }
+
+
+def _peak_memory_mb() -> float | None:
+    if sys.platform == "win32":
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
