@@ -52,7 +52,7 @@ def test_every_wave_of_a_simulated_heart_is_near_the_truth(heart, found):
     inner = slice(1, -1)
     apart = np.median(np.abs(read_ms - truth_ms)[:, inner], axis=1)
     # The simulator's limits are where Gaussians fade, not where a cardiologist marks them.
-    assert (apart <= [20, 20, 15, 15, 30]).all(), apart
+    assert (apart <= [20, 20, 15, 20, 30]).all(), apart
 
 
 def test_axes_are_named_and_beats_are_the_given_ones(heart):

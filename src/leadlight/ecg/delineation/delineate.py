@@ -73,9 +73,8 @@ def delineate(
         bridged, gaps = _bridged(values[with_signal])
         named = [name for name, has in zip(leads, with_signal, strict=True) if has]
         inside = inside_waves(bridged, named, network or load_network())
-        inside = np.where(gaps[:, None], 0.0, inside) if gaps.any() else inside
         to_source = rate_hz / RATE_HZ
-        found = read_waves(inside, bridged, beats / to_source)
+        found = read_waves(inside, bridged, beats / to_source, gaps)
         all_leads = read_together(found, bridged)
         per_lead[with_signal], confidence[with_signal] = found.points * to_source, found.confidence
         together, together_confidence = all_leads.points * to_source, all_leads.confidence

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from leadlight.ecg.leads import LEADS
 
 RATE_HZ = 500.0
-# The signal enters as eight phases at an eighth of the rate; the last layer gives eight phases
-# back. Most of the cost is at the highest rate, so the layers there are few and 16 ms apart.
-PHASES = 8
+# The signal enters as four phases at a quarter of the rate; the last layer gives four phases
+# back. Most of the cost is at the highest rate, so the layers there are narrow.
+PHASES = 4
 # Samples are given in whole multiples of this, so that every level halves without remainder.
-MULTIPLE = PHASES * 4
+MULTIPLE = PHASES * 8
 N_WAVES = 3
 
-_BASELINE_BINS = 51  # of 16 ms: a moving mean of 0.8 s, twice
+_BASELINE_BINS = 101  # of 8 ms: a moving mean of 0.8 s, twice
 _LEAST_SIZE_MV = 0.04
 
 
@@ -90,7 +90,7 @@ class DelineationNetwork(nn.Module):
     A logit says whether a cardiologist would have put that sample inside the lead's P, QRS or T.
 
     Args:
-        widths: channels per lead at 62.5, 31.3 and 15.6 Hz.
+        widths: channels per lead at 125, 62.5, 31.3 and 15.6 Hz.
         shared_widths: channels of the layers that all leads share, at the same rates.
         kernel: of all convolutions but those named below.
         stem_kernel: of the first convolution.
@@ -100,8 +100,8 @@ class DelineationNetwork(nn.Module):
 
     def __init__(
         self,
-        widths: tuple[int, ...] = (32, 32, 64),
-        shared_widths: tuple[int, ...] = (64, 96, 96),
+        widths: tuple[int, ...] = (16, 32, 32, 64),
+        shared_widths: tuple[int, ...] = (32, 64, 64, 96),
         kernel: int = 5,
         stem_kernel: int = 9,
         bottom_kernel: int = 15,

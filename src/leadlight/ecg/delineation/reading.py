@@ -23,13 +23,17 @@ _REACH = {P: int(110 * _MS), QRS: int(160 * _MS), T: int(280 * _MS)}
 _SHORTEST = {P: 30 * _MS, QRS: 24 * _MS, T: 40 * _MS}
 # Where the middle of a wave is looked for, from the R reference.
 _QRS_WITHIN = 110 * _MS
+_QRS_FROM_R = 40 * _MS  # the R reference lies inside the complex, or this near to it
 _P_BEFORE, _P_AFTER_LAST_R = 480 * _MS, 160 * _MS
 _T_BEHIND, _T_BEFORE_NEXT_R = 640 * _MS, 60 * _MS
 # Of two equal P candidates before a QRS the later one, which was conducted, wins.
 _LATER_IS_BETTER = 0.2
 _PRESENT = 0.5
+# What the mean over leads of P's probability has to reach where most beats have no P.
+_PLAIN_P = 0.8
 # A limit as close as this to the end of the strip is where the strip was cut, not the wave.
 _CUT = 2.0
+_NEXT_TO_GAP = 6.0
 # Two standard deviations that the CSE Working Party (1985) allows, in ms: a confidence is the
 # probability that the cardiologist's mark is within them. It names none for T onset.
 TOLERANCE_MS = np.array([[10.2, 12.7], [6.5, 11.6], [30.6, 30.6]])
@@ -55,13 +59,19 @@ class Readings:
     confidence: Array
 
 
-def read_waves(inside: Array, signal_mv: Array, r_samples: npt.NDArray[np.float64]) -> Readings:
+def read_waves(
+    inside: Array,
+    signal_mv: Array,
+    r_samples: npt.NDArray[np.float64],
+    gaps: npt.NDArray[np.bool_] | None = None,
+) -> Readings:
     """P, QRS and T of every beat in every lead.
 
     Args:
         inside: (lead, wave, sample) probability that a sample is inside the wave.
         signal_mv: (lead, sample) the signal, for the peaks.
         r_samples: (beat) R references, ascending.
+        gaps: (lead, sample) where there is no signal: a wave that touches it is absent.
     """
     n_leads, _, n = inside.shape
     n_beats = r_samples.size
@@ -78,7 +88,9 @@ def read_waves(inside: Array, signal_mv: Array, r_samples: npt.NDArray[np.float6
         T: (r_samples, np.minimum(r_samples + _T_BEHIND, following - _T_BEFORE_NEXT_R)),
     }
     for wave, (first, last) in windows.items():
-        limits, sure = _read_wave(inside[:, wave], wave, first, last)
+        limits, sure, summit = _read_wave(inside[:, wave], wave, first, last)
+        if wave == P:
+            limits[:, _without_rhythm(summit)] = np.nan
         points[:, :, wave, ::2], confidence[:, :, wave, ::2] = limits, sure
     _part(points)
     points[:, :, :, 1] = peaks_between(signal_mv, points)
@@ -89,10 +101,25 @@ def read_waves(inside: Array, signal_mv: Array, r_samples: npt.NDArray[np.float6
         & (points[..., 0] > _CUT)
         & (points[..., 2] < n - 1 - _CUT)
     )
+    lacking[:, :, QRS] |= points[:, :, QRS, 0] - _QRS_FROM_R > r_samples
+    lacking[:, :, QRS] |= points[:, :, QRS, 2] + _QRS_FROM_R < r_samples
+    if gaps is not None and gaps.any():
+        lacking |= _touches(gaps, points)
     points[lacking] = np.nan
     confidence[..., 1] = np.minimum(confidence[..., 0], confidence[..., 2])
     confidence[lacking] = 0.0
     return Readings(points, confidence)
+
+
+def _touches(gaps: npt.NDArray[np.bool_], points: Array) -> npt.NDArray[np.bool_]:
+    """(lead, beat, wave) whether a gap lies between onset and offset or next to them."""
+    n_leads, n = gaps.shape
+    count = np.concatenate([np.zeros((n_leads, 1), int), np.cumsum(gaps, axis=1)], axis=1)
+    limits = np.nan_to_num(points[..., ::2])
+    low = np.clip(limits[..., 0] - _NEXT_TO_GAP, 0, n).astype(np.int64)
+    high = np.clip(limits[..., 1] + _NEXT_TO_GAP + 1, 0, n).astype(np.int64)
+    lead = np.arange(n_leads)[:, None, None]
+    return np.asarray(count[lead, high] > count[lead, low])
 
 
 def read_together(found: Readings, signal_mv: Array) -> Readings:
@@ -147,8 +174,9 @@ def _interpolated(share: Array, values: Array, quantile: float) -> Array:
 
 def _read_wave(
     inside: Array, wave: int, first: npt.NDArray[np.float64], last: npt.NDArray[np.float64]
-) -> tuple[Array, Array]:
-    """(lead, beat, onset/offset) limits and confidence of the wave with its middle in a window.
+) -> tuple[Array, Array, Array]:
+    """The wave with its middle in a window: (lead, beat, onset/offset) limits and confidence, and
+    (lead, beat) the largest probability there.
 
     Args:
         inside: (lead, sample).
@@ -184,7 +212,20 @@ def _read_wave(
         sure[..., side] = np.clip(near, 0, 1) * summit
     limits[summit < _PRESENT] = np.nan
     sure[summit < _PRESENT] = 0.0
-    return limits, sure
+    return limits, sure, summit
+
+
+def _without_rhythm(summit: Array) -> npt.NDArray[np.bool_]:
+    """(beat) whether its P is more likely a stray wave, such as of fibrillation.
+
+    Where most beats of a strip show no P, a P has to be plain in the leads together.
+
+    Args:
+        summit: (lead, beat) largest probability of a P before the beat.
+    """
+    evidence = summit.mean(axis=0)
+    needed = _PRESENT if np.median(evidence) >= _PRESENT else _PLAIN_P
+    return np.asarray(evidence < needed)
 
 
 def _at(beyond: Array, distance: Array) -> Array:
