@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import sleepecg
 import xarray as xr
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 
 from leadlight.ecg.filtering import band_pass, resample
@@ -25,8 +25,15 @@ _ENERGY_WINDOW_S = 0.10
 _RECENTRE_S = 0.15
 _REFRACTORY_S = 0.20
 _QRS_REACH_S = 0.06
-# A find with less than this share of the median beat's energy is no beat (a P wave, an artefact).
-_LEAST_ENERGY = 0.05
+# A find with less than this share of the median beat's energy is no beat (a P wave, an artefact),
+# nor is one with less than the second share so soon after a larger beat (a T or fibrillatory wave).
+_LEAST_ENERGY, _LEAST_ENERGY_SOON, _SOON_S = 0.08, 0.18, 0.36
+# What the detector passed over is a beat from this share on: it is slow to follow a sudden change
+# of rate or shape.
+_OVERLOOKED_ENERGY = 0.5
+# An electrode's jump is over within 10 ms; beyond that it has less than this share of the slopes
+# of the median beat. A pacing spike is as short, but its QRS is not.
+_JUMP_S, _LEAST_SLOPES = 0.010, 0.12
 # A vector smaller than this is not the QRS of a living heart at any lead placement.
 _LEAST_VECTOR_MV = 0.05
 _TEMPLATE_HALF_S = 0.08
@@ -41,9 +48,10 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
 
     Steps: spatial velocity of the 0.5 to 30 Hz band, restless leads turned down; detection; each
     find is moved to the centre of QRS energy near it (this removes finds on P and T waves and on
-    pacing spikes, which fall onto their QRS); R is the largest QRS vector; beats that correlate
-    with the median beat are aligned to it, so that a notched complex is not marked now on one
-    notch, now on the other.
+    pacing spikes, which fall onto their QRS), and what the detector passed over at a sudden change
+    of rate is added; jumps of an electrode are taken out; R is the largest QRS vector; beats that
+    correlate with the median beat are aligned to it, so that a notched complex is not marked now on
+    one notch, now on the other.
 
     Args:
         signal_mv: (lead, sample) in millivolt with names in `lead`; NaN where there is no value.
@@ -63,7 +71,9 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
     speed = np.sqrt((_steps(leads_mv) ** 2).sum(axis=0))
     if not np.ptp(speed) > 0:
         return np.array([], dtype=np.int64)
-    centres = _recentred(_detected(speed), leads_mv)
+    centres, energy = _recentred(_detected(speed), leads_mv)
+    centres = _without_jumps(centres, np.nan_to_num(at_rate.values))
+    centres = _largest_of_close(centres, energy)
     peaks = _aligned(_largest_vectors(centres, leads_mv), leads_mv)
     rim = int(_RIM_S * _WORK_HZ)
     peaks = peaks[(peaks >= rim) & (peaks < leads_mv.shape[1] - rim)]
@@ -101,8 +111,8 @@ def _quietness(leads_mv: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _recentred(
     found: npt.NDArray[np.int64], leads_mv: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
-    """Move each find uphill to the nearest centre of QRS energy; keep the larger of close ones."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Centres of QRS energy uphill of each find, with those that were passed over; the energy."""
     # Above 5 Hz, so that T waves weigh little.
     steep = sosfiltfilt(_ABOVE_5_HZ, leads_mv, axis=1, padlen=min(100, leads_mv.shape[1] - 1))
     energy = uniform_filter1d(
@@ -116,12 +126,40 @@ def _recentred(
             start = max(0, centre - reach)
             centre = start + int(np.argmax(energy[start : centre + reach + 1]))
         centres.add(centre)
+    if centres:
+        usual = float(np.median(energy[list(centres)]))
+        tops = energy == maximum_filter1d(energy, int(_REFRACTORY_S * _WORK_HZ) | 1)
+        overlooked = tops & (energy >= _OVERLOOKED_ENERGY * usual)
+        centres |= {int(top) for top in np.flatnonzero(overlooked)}
+    return np.array(sorted(centres), dtype=np.int64), energy
+
+
+def _largest_of_close(
+    centres: npt.NDArray[np.int64], energy: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Of centres within the refractory time the one with most energy, where it has enough."""
     kept: list[int] = []
-    for centre in sorted(centres, key=lambda sample: -energy[sample]):
+    usual = float(np.median(energy[centres])) if centres.size else 0.0
+    for centre in sorted(centres.tolist(), key=lambda sample: -energy[sample]):
         if all(abs(centre - other) > _REFRACTORY_S * _WORK_HZ for other in kept):
-            kept.append(centre)
-    beats = np.array(sorted(kept), dtype=np.int64)
-    return beats[energy[beats] >= _LEAST_ENERGY * np.median(energy[beats])] if kept else beats
+            soon = any(0 < centre - other < _SOON_S * _WORK_HZ for other in kept)
+            if energy[centre] >= (_LEAST_ENERGY_SOON if soon else _LEAST_ENERGY) * usual:
+                kept.append(centre)
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _without_jumps(
+    centres: npt.NDArray[np.int64], leads_mv: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Without finds that are one electrode's jump; `leads_mv` is not filtered."""
+    if centres.size < 3:
+        return centres
+    slopes = (np.diff(leads_mv, axis=1) ** 2).sum(axis=0)
+    around = np.arange(-int(_TEMPLATE_HALF_S * _WORK_HZ), int(_TEMPLATE_HALF_S * _WORK_HZ) + 1)
+    windows = slopes[np.clip(centres[:, None] + around, 0, slopes.size - 1)]
+    steepest = _running_sum(windows, int(_JUMP_S * _WORK_HZ)).max(axis=1)
+    beyond = windows.sum(axis=1) - steepest
+    return np.asarray(centres[beyond >= _LEAST_SLOPES * np.median(beyond)], dtype=np.int64)
 
 
 def _largest_vectors(
