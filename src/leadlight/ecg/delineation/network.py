@@ -30,12 +30,11 @@ _BASELINE_BINS = 101  # of 8 ms: a moving mean of 0.8 s, twice
 _LEAST_SIZE_MV = 0.04
 
 
-def as_phases(signal_mv: torch.Tensor, present: torch.Tensor | None) -> torch.Tensor:
+def as_phases(signal_mv: torch.Tensor) -> torch.Tensor:
     """(record, lead, sample) → (record, lead, phase, bin) without wander, each lead at unit size.
 
     Args:
-        signal_mv: at RATE_HZ, zeros where there is no value; samples a multiple of MULTIPLE.
-        present: (record, lead) 1 where the lead has a signal, else 0; None when all have.
+        signal_mv: at RATE_HZ; samples a multiple of MULTIPLE.
     """
     records, leads, samples = signal_mv.shape
     phases = signal_mv.reshape(records, leads, samples // PHASES, PHASES).transpose(2, 3)
@@ -46,8 +45,7 @@ def as_phases(signal_mv: torch.Tensor, present: torch.Tensor | None) -> torch.Te
         )
     phases = phases - baseline[:, :, None]
     size = phases.square().mean(dim=(2, 3), keepdim=True).sqrt()
-    phases = phases / (size + _LEAST_SIZE_MV)
-    return phases if present is None else phases * present[:, :, None, None]
+    return phases / (size + _LEAST_SIZE_MV)
 
 
 class _Layer(nn.Module):
@@ -71,14 +69,9 @@ class _Together(nn.Module):
         self.second = _Layer(shared_width, shared_width, kernel, 1, folded)
         self.back = nn.Conv1d(shared_width, width, 1)
 
-    def forward(self, x: torch.Tensor, records: int, present: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, records: int) -> torch.Tensor:
         by_lead = x.reshape(records, -1, *x.shape[1:])
-        if present is None:
-            mean, largest = by_lead.mean(dim=1), by_lead.amax(dim=1)
-        else:
-            weight = present[:, :, None, None]
-            mean = (by_lead * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
-            largest = by_lead.masked_fill(weight == 0, -torch.inf).amax(dim=1)
+        mean, largest = by_lead.mean(dim=1), by_lead.amax(dim=1)
         shared = self.back(self.second(self.first(torch.cat([mean, largest], dim=1))))
         together: torch.Tensor = by_lead + shared[:, None]
         return together.reshape(x.shape)
@@ -123,31 +116,25 @@ class DelineationNetwork(nn.Module):
         self.last = _Layer(widths[0], widths[0], kernel, 1, folded)
         self.head = nn.Conv1d(widths[0], N_WAVES * PHASES, 1)
 
-    def forward(
-        self,
-        signal_mv: torch.Tensor,
-        lead: torch.Tensor,
-        present: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, signal_mv: torch.Tensor, lead: torch.Tensor) -> torch.Tensor:
         """Logits.
 
         Args:
             signal_mv: (record, lead, sample).
             lead: (record, lead) place of its name in LEADS, or len(LEADS) where it is none of them.
-            present: (record, lead) 1 where a lead has a signal, 0 where it is to be ignored.
         """
         records, leads, samples = signal_mv.shape
         which = lead.flatten()
-        x = self.stem(as_phases(signal_mv, present).flatten(0, 1))
+        x = self.stem(as_phases(signal_mv).flatten(0, 1))
         x = x + self.lead_first(which)[:, :, None]
         skips = [x]
         for down, along, together in zip(self.down, self.along, self.together, strict=True):
-            x = together(along(down(x)), records, present)
+            x = together(along(down(x)), records)
             skips.append(x)
         for level in reversed(range(len(self.up))):
             lifted = F.interpolate(self.lift[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](skips[level] + lifted)
-            x = self.together_up[level](x, records, present)
+            x = self.together_up[level](x, records)
         x = x + self.lead_last(which)[:, :, None]
         logits: torch.Tensor = self.head(self.last(x))
         logits = logits.reshape(records, leads, N_WAVES, PHASES, samples // PHASES)
