@@ -36,6 +36,7 @@ from leadlight.ecg.median_beat import (
     MedianBeat,
     median_beat,
 )
+from leadlight.ecg.qrs_limits import sharpen_qrs
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
 
@@ -104,6 +105,8 @@ QUANTITIES |= {
 
 _SLACK = {"deg": 1e-6}
 _SEARCH_SAMPLES = 5
+# How long before R a QRS begins at the latest.
+_NEXT_QRS_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,8 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     Less noise gives steadier limits than the median over the limits of the single beats
     (benchmarks/measure.py compares the two). Whether a wave is there at all is the beats' vote, so
     that what is left of fibrillation after averaging is no P wave; where the network misses on the
-    median beat a wave that most beats have, their median stands in.
+    median beat a wave that most beats have, their median stands in. QRS onset and offset are then
+    read sharper, where the vector begins and ends to move (`qrs_limits.sharpen_qrs`).
 
     Args:
         fiducials: of every beat of the strip.
@@ -211,7 +215,10 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     of_median = read.isel(beat=peaks.index(R_SAMPLE), drop=True)
     present = np.isfinite(over_beats.values)
     values = np.where(np.isfinite(of_median.values), of_median.values, over_beats.values)
-    return over_beats.copy(data=np.where(present, values, np.nan))
+    limits = over_beats.copy(data=np.where(present, values, np.nan))
+    if float(limits.sel(wave="T", point="offset")) > after - _NEXT_QRS_SAMPLES:
+        limits.loc[{"wave": "T"}] = np.nan  # it runs into the next QRS: its end is not known
+    return sharpen_qrs(beat, limits)
 
 
 def limits_over_beats(

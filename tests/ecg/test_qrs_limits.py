@@ -1,0 +1,78 @@
+"""QRS limits from the spatial velocity of the median beat."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadlight.ecg.leads import LEADS, as_leads
+from leadlight.ecg.median_beat import R_SAMPLE, SAMPLES, MedianBeat
+from leadlight.ecg.qrs_limits import sharpen_qrs
+
+
+def beat_of(
+    onset: float, offset: float, noise_mv: float = 0.0, st_slope: float = 0.0
+) -> MedianBeat:
+    """A QRS that moves from `onset` to `offset` only, with a slow slope behind it."""
+    at = np.arange(SAMPLES, dtype=float)
+    inside = np.clip((at - onset) / (offset - onset), 0, 1)
+    shape = np.sin(np.pi * inside) * np.sin(3 * np.pi * inside)
+    after = np.clip(at - offset, 0, 100) * st_slope
+    sizes = np.linspace(0.5, 1.5, 12)[:, None]
+    noise = noise_mv * np.random.default_rng(1).standard_normal((12, SAMPLES))
+    return MedianBeat(
+        beat_mv=as_leads((sizes * (shape + after) + noise).astype(np.float32)),
+        n_beats=8,
+        n_found=8,
+        used=np.ones(8, dtype=bool),
+        r_samples=np.arange(8.0),
+        noise_uv=xr.DataArray(np.zeros(12), dims="lead", coords={"lead": list(LEADS)}),
+        own=(0, SAMPLES),
+    )
+
+
+def limits_of(onset: float, offset: float) -> xr.DataArray:
+    return xr.DataArray(
+        [[120.0, 140.0, 170.0], [onset, R_SAMPLE, offset], [300.0, 350.0, 400.0]],
+        dims=("wave", "point"),
+        coords={"wave": ["P", "QRS", "T"], "point": ["onset", "peak", "offset"]},
+    )
+
+
+@given(
+    onset=st.floats(195, 212),
+    width=st.floats(35, 75),
+    early=st.floats(0, 8),
+    late=st.floats(0, 8),
+)
+@settings(max_examples=40, deadline=None)
+def test_limits_are_where_the_vector_moves_whatever_the_first_reading(
+    onset: float, width: float, early: float, late: float
+) -> None:
+    beat = beat_of(onset, onset + width)
+    found = sharpen_qrs(beat, limits_of(onset - early, onset + width + late))
+    assert float(found.sel(wave="QRS", point="onset")) == pytest.approx(onset, abs=2.5)
+    assert float(found.sel(wave="QRS", point="offset")) == pytest.approx(onset + width, abs=2.5)
+
+
+def test_noise_and_a_sloping_st_segment_move_them_little() -> None:
+    found = sharpen_qrs(beat_of(203, 250, 0.004, 0.0015), limits_of(196, 256))
+    assert float(found.sel(wave="QRS", point="onset")) == pytest.approx(203, abs=4)
+    assert float(found.sel(wave="QRS", point="offset")) == pytest.approx(250, abs=4)
+
+
+def test_other_waves_stay_as_they_were() -> None:
+    limits = limits_of(198, 256)
+    found = sharpen_qrs(beat_of(203, 250), limits)
+    assert found.drop_sel(wave="QRS").equals(limits.drop_sel(wave="QRS"))
+    assert float(limits.sel(wave="QRS", point="onset")) == 198  # the given limits are not changed
+
+
+def test_a_beat_without_qrs_keeps_its_limits() -> None:
+    flat = replace(beat_of(203, 250), beat_mv=as_leads(np.zeros((12, SAMPLES), dtype=np.float32)))
+    assert sharpen_qrs(flat, limits_of(198, 256)).equals(limits_of(198, 256))
+    absent = limits_of(np.nan, np.nan)
+    assert sharpen_qrs(beat_of(203, 250), absent).equals(absent)
