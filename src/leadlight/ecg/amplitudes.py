@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from leadlight.ecg.intervals import limit_samples
+
 Array = npt.NDArray[np.floating]
 
 QRS_WAVES = ("q", "r", "s", "r_prime")
@@ -18,7 +20,6 @@ QRS_WAVES = ("q", "r", "s", "r_prime")
 LEAST_WAVE_MV = 0.020
 LEAST_WAVE_MS = 6.0
 
-_POINTS = ("onset", "offset")
 _LEVEL_MS = 6.0  # of signal before an onset that make its level
 # A "wave" that is still this share of its peak at J is the start of an ST deviation.
 _ST_SHARE = 0.7
@@ -71,7 +72,7 @@ def wave_amplitudes(
     """
     leads = [str(lead) for lead in beat_mv["lead"].values]
     values = beat_mv.transpose("lead", "sample").values.astype(np.float64)
-    at = {(w, p): float(limits.sel(wave=w, point=p)) for w in ("P", "QRS", "T") for p in _POINTS}
+    at = limit_samples(limits)
     found: dict[str, Array] = {}
     nothing = np.full(len(leads), np.nan)
 

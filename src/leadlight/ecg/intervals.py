@@ -1,7 +1,5 @@
 """Rate and intervals: RR, PR, QRS, QT and its corrections for rate."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -11,6 +9,17 @@ import xarray as xr
 #   1992), Hodges (Hodges et al., J Am Coll Cardiol 1983).
 FRAMINGHAM_MS_PER_S = 154.0
 HODGES_MS_PER_BPM = 1.75
+
+
+def limit_samples(limits: xr.DataArray) -> dict[tuple[str, str], float]:
+    """The limits of one beat, (wave, point), by the names of wave and point."""
+    waves, points = limits.coords["wave"].values, limits.coords["point"].values
+    values = limits.transpose("wave", "point").values
+    return {
+        (str(wave), str(point)): float(value)
+        for wave, row in zip(waves, values, strict=True)
+        for point, value in zip(points, row, strict=True)
+    }
 
 
 def rate_and_rr(r_peaks: npt.NDArray[np.int64], rate_hz: float) -> dict[str, float]:
@@ -61,22 +70,18 @@ def wave_intervals(
         rr_ms: mean RR.
         rate_hz: of the samples.
     """
-    at: Mapping[str, float] = {
-        f"{wave} {point}": float(limits.sel(wave=wave, point=point))
-        for wave in ("P", "QRS", "T")
-        for point in ("onset", "offset")
-    }
+    at = limit_samples(limits)
 
     def ms(start: float, stop: float) -> float:
         return (stop - start) / rate_hz * 1000
 
-    qt_ms = ms(at["QRS onset"], at["T offset"])
+    qt_ms = ms(at["QRS", "onset"], at["T", "offset"])
     return {
-        "p_duration_ms": ms(at["P onset"], at["P offset"]),
-        "pr_ms": ms(at["P onset"], at["QRS onset"]),
-        "qrs_ms": ms(at["QRS onset"], at["QRS offset"]),
+        "p_duration_ms": ms(at["P", "onset"], at["P", "offset"]),
+        "pr_ms": ms(at["P", "onset"], at["QRS", "onset"]),
+        "qrs_ms": ms(at["QRS", "onset"], at["QRS", "offset"]),
         "qt_ms": qt_ms,
         **corrected_qt(qt_ms, rr_ms),
-        "jt_ms": ms(at["QRS offset"], at["T offset"]),
-        "t_peak_end_ms": ms(t_peak, at["T offset"]),
+        "jt_ms": ms(at["QRS", "offset"], at["T", "offset"]),
+        "t_peak_end_ms": ms(t_peak, at["T", "offset"]),
     }

@@ -26,7 +26,7 @@ from leadlight.ecg.axes import (
     net_areas,
 )
 from leadlight.ecg.delineation import Fiducials, delineate
-from leadlight.ecg.intervals import rate_and_rr, wave_intervals
+from leadlight.ecg.intervals import limit_samples, rate_and_rr, wave_intervals
 from leadlight.ecg.leads import LEADS
 from leadlight.ecg.median_beat import (
     NEIGHBOUR,
@@ -104,6 +104,7 @@ QUANTITIES |= {
 }
 
 _SLACK = {"deg": 1e-6}
+_Limits = dict[tuple[str, str], float]
 _SEARCH_SAMPLES = 5
 # How long before R a QRS begins at the latest.
 _NEXT_QRS_SAMPLES = 10
@@ -183,12 +184,13 @@ def measure(
     }
     present = {lead: row for lead, row in leads.items() if np.isfinite(row).all()}
     found = rate_and_rr(r_peaks, rate_hz)
-    t_peak = _t_peak(present, limits)
+    at = limit_samples(limits)
+    t_peak = _t_peak(present, at)
     found |= wave_intervals(limits, t_peak, found["rr_ms"], RATE_HZ)
-    found |= _axes_and_angles(present, limits)
+    found |= _axes_and_angles(present, at)
     amplitudes = wave_amplitudes(beat.beat_mv, limits, RATE_HZ, beat.own[1] - 1)
     found |= voltage_sums(amplitudes) | amplitudes
-    return _judged(found, limits, len(r_peaks), [lead for lead in leads if lead not in present])
+    return _judged(found, at, len(r_peaks), [lead for lead in leads if lead not in present])
 
 
 def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
@@ -241,10 +243,10 @@ def limits_over_beats(
     return fiducials.global_.isel(beat=0, drop=True).copy(data=middle)
 
 
-def _t_peak(present: dict[str, npt.NDArray[np.float64]], limits: xr.DataArray) -> float:
+def _t_peak(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> float:
     """Where the T vector is largest, between samples by a parabola."""
-    start, stop = _t_stretch(limits)
-    qrs_onset = float(limits.sel(wave="QRS", point="onset"))
+    start, stop = _t_stretch(at)
+    qrs_onset = at["QRS", "onset"]
     if not np.isfinite(start + stop + qrs_onset) or not present:
         return float("nan")
     values = np.stack(list(present.values()))
@@ -261,27 +263,18 @@ def _t_peak(present: dict[str, npt.NDArray[np.float64]], limits: xr.DataArray) -
     return float(round(start) + peak)
 
 
-def _t_stretch(limits: xr.DataArray) -> tuple[float, float]:
-    onset, offset = (float(limits.sel(wave="T", point=point)) for point in ("onset", "offset"))
-    qrs_offset = float(limits.sel(wave="QRS", point="offset"))
-    return t_start(onset, qrs_offset, RATE_HZ), offset
+def _t_stretch(at: _Limits) -> tuple[float, float]:
+    return t_start(at["T", "onset"], at["QRS", "offset"], RATE_HZ), at["T", "offset"]
 
 
-def _axes_and_angles(
-    present: dict[str, npt.NDArray[np.float64]], limits: xr.DataArray
-) -> dict[str, float]:
+def _axes_and_angles(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> dict[str, float]:
     values = np.stack(list(present.values())) if present else np.zeros((0, 1))
-    at = {
-        (wave, point): float(limits.sel(wave=wave, point=point))
-        for wave in ("P", "QRS")
-        for point in ("onset", "offset")
-    }
     qrs_onset = at["QRS", "onset"]
     areas: dict[str, dict[str, float]] = {"P": {}, "QRS": {}, "T": {}}
     stretches = {
         "P": (at["P", "onset"], at["P", "offset"]),
         "QRS": (qrs_onset, at["QRS", "offset"]),
-        "T": _t_stretch(limits),
+        "T": _t_stretch(at),
     }
     for wave, (start, stop) in stretches.items():
         if not np.isfinite(start + stop + (0.0 if wave == "P" else qrs_onset)):
@@ -304,14 +297,14 @@ def _axes_and_angles(
 
 
 def _judged(
-    found: dict[str, float], limits: xr.DataArray, n_beats: int, dead_leads: Iterable[str]
+    found: dict[str, float], at: _Limits, n_beats: int, dead_leads: Iterable[str]
 ) -> Measurements:
     """Withhold what is not plausible, and say why what is absent is so."""
     lacking = {
         wave
         for wave in ("P", "QRS", "T")
-        if not np.isfinite(limits.sel(wave=wave, point=["onset", "offset"]).values[-1])
-        or (wave != "T" and not np.isfinite(float(limits.sel(wave=wave, point="onset"))))
+        if not np.isfinite(at[wave, "offset"])
+        or (wave != "T" and not np.isfinite(at[wave, "onset"]))
     }
     dead = set(dead_leads)
     values: dict[str, float] = {}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.ndimage import uniform_filter1d
 
+from leadlight.ecg.intervals import limit_samples
 from leadlight.ecg.leads import INDEPENDENT_LEADS
 from leadlight.ecg.median_beat import RATE_HZ, SAMPLES, MedianBeat
 
@@ -39,7 +40,8 @@ def sharpen_qrs(beat: MedianBeat, limits: xr.DataArray) -> xr.DataArray:
         beat: the median beat.
         limits: (wave, point) in its samples, as the network read them.
     """
-    onset, offset = (float(limits.sel(wave="QRS", point=point)) for point in ("onset", "offset"))
+    at = limit_samples(limits)
+    onset, offset = at["QRS", "onset"], at["QRS", "offset"]
     if not np.isfinite(onset + offset):
         return limits
     beyond, stretch = round(_BEYOND_MS * RATE_HZ / 1e3), round(_NOISE_MS * RATE_HZ / 1e3)
