@@ -46,7 +46,9 @@ SETTINGS: dict[str, Any] = {
     "stem_kernel": 9,
     "bottom_kernel": 15,
 }
-STEPS = 4000
+# Training steps of each cycle of the learning rate; the second starts from the first one's result
+# (warm restarts, Loshchilov and Hutter 2017).
+STEPS = (4000, 3500)
 SIMULATED_SEED = 11
 LIMITS = [
     "One centre and one group of cardiologists marked all training records: what they call the "
@@ -219,6 +221,7 @@ def train(
     *,
     steps: int,
     seed: int,
+    start: DelineationNetwork | None = None,
     learning_rate: float = 3e-3,
     report: int = 100,
     checkpoint: Path | None = None,
@@ -231,6 +234,8 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = DelineationNetwork()
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     mean = torch.optim.swa_utils.AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -315,7 +320,7 @@ def main() -> None:
     parser.add_argument("--ludb", type=Path, required=True, help="folder with data/ and ludb.csv")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of each cycle")
     parser.add_argument("--simulated", type=int, default=150, help="simulated people")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -324,12 +329,13 @@ def main() -> None:
         part: [one for one in records if part_of(one.number) == part]
         for part in ("training", "choice", "test")
     }
-    network = train(
-        [strip_of_annotated(one) for one in parts["training"]],
-        simulated_strips(asked.simulated, seed=SIMULATED_SEED),
-        steps=asked.steps,
-        seed=asked.seed,
-    )
+    annotated = [strip_of_annotated(one) for one in parts["training"]]
+    simulated = simulated_strips(asked.simulated, seed=SIMULATED_SEED)
+    network = None
+    for cycle, steps in enumerate(asked.steps):
+        say(f"cycle {cycle + 1} of {len(asked.steps)}")
+        network = train(annotated, simulated, steps=steps, seed=asked.seed + cycle, start=network)
+    assert network is not None
     write_card_and_weights(network, parts, asked)
 
 
@@ -361,7 +367,7 @@ def write_card_and_weights(
             "records_choice": [one.number for one in parts["choice"]],
             "records_test": [one.number for one in parts["test"]],
             "simulated_people": asked.simulated,
-            "steps": asked.steps,
+            "steps": list(asked.steps),
             "seed": asked.seed,
             "recipe": "python training/delineator.py --ludb DIR",
         },
