@@ -31,13 +31,13 @@ def scores(held_back):
 
 # Somewhat looser than measured, so that another processor's rounding does not matter.
 LIMITS = {
-    ("P", "onset"): (5.0, 17.0),
-    ("P", "offset"): (5.0, 16.0),
-    ("QRS", "onset"): (4.0, 10.0),
-    ("QRS", "offset"): (4.0, 11.0),
-    ("T", "offset"): (5.0, 24.0),
+    ("P", "onset"): (3.0, 16.0),
+    ("P", "offset"): (3.0, 15.0),
+    ("QRS", "onset"): (3.0, 9.5),
+    ("QRS", "offset"): (3.0, 11.0),
+    ("T", "offset"): (3.0, 24.0),
 }
-FOUND = {"P": (0.97, 0.95), "QRS": (0.995, 0.995), "T": (0.99, 0.99)}
+FOUND = {"P": (0.975, 0.985), "QRS": (0.998, 0.998), "T": (0.99, 0.99)}
 
 
 @pytest.mark.parametrize("key", LIMITS, ids=" ".join)
