@@ -40,6 +40,29 @@ def test_a_limit_is_read_between_samples_however_soft_it_is(shift, soft, width):
     assert found.points[0, 0, QRS, 2] == pytest.approx(offset, abs=0.15)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_beats=st.integers(1, 12),
+    smooth=st.integers(1, 60),
+)
+def test_any_probabilities_give_ordered_waves_that_do_not_overlap(seed, n_beats, smooth):
+    rng = np.random.default_rng(seed)
+    inside = rng.random((2, 3, N + smooth))
+    inside = np.apply_along_axis(np.convolve, 2, inside, np.ones(smooth) / smooth, "valid")
+    inside = np.clip((inside - 0.5) * np.sqrt(smooth) * 2 + 0.5, 0, 1)[..., :N].astype(np.float32)
+    r = np.sort(rng.choice(N, n_beats, replace=False)).astype(float)
+    alone = read_waves(inside, rng.standard_normal((2, N)).astype(np.float32), r)
+    together = read_together(alone, flat(2))
+    for points in (*alone.points, together.points):
+        waves = points.reshape(-1, 3)
+        waves = waves[np.isfinite(waves[:, 0])]
+        assert (waves[:, 0] < waves[:, 1]).all()
+        assert (waves[:, 1] < waves[:, 2]).all()
+        assert (waves[1:, 0] >= waves[:-1, 2]).all()
+    assert (alone.confidence[~np.isfinite(alone.points)] == 0).all()
+
+
 def test_a_sharp_limit_is_surer_than_a_soft_one():
     sure = [
         read_waves(inside_of(WHOLE, soft), flat(), np.array([R])).confidence[0, 0, QRS, 0]

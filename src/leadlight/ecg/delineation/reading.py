@@ -106,6 +106,8 @@ def read_waves(
     if gaps is not None and gaps.any():
         lacking |= _touches(gaps, points)
     points[lacking] = np.nan
+    lacking |= _begins_too_early(points)
+    points[lacking] = np.nan
     confidence[..., 1] = np.minimum(confidence[..., 0], confidence[..., 2])
     confidence[lacking] = 0.0
     return Readings(points, confidence)
@@ -154,6 +156,8 @@ def read_together(found: Readings, signal_mv: Array) -> Readings:
     points[..., 1] = _peak_together(signal_mv, points)
     lacking = ~((points[..., 0] < points[..., 1]) & (points[..., 1] < points[..., 2]))
     points[lacking] = np.nan
+    lacking |= _begins_too_early(points[None])[0]
+    points[lacking] = np.nan
     confidence[..., 1] = np.minimum(confidence[..., 0], confidence[..., 2])
     confidence[lacking] = 0.0
     return Readings(points, confidence)
@@ -199,6 +203,7 @@ def _read_wave(
     steps = np.arange(reach + 1)
     lead = np.arange(n_leads)[:, None, None]
     summit = inside[lead[..., 0], middle]
+    summit[:, start > stop] = 0  # an empty window holds no wave
     limits = np.full((n_leads, first.size, 2), np.nan, dtype=np.float32)
     sure = np.zeros_like(limits)
     for side, sign in enumerate((-1, 1)):
@@ -251,6 +256,15 @@ def _part(points: Array) -> None:
         chain[:, :-gap, 1] = np.where(overlap, middle, ends)
         chain[:, gap:, 0] = np.where(overlap, middle, starts)
     points[..., ::2] = chain.reshape(n_leads, n_beats, 3, 2)
+
+
+def _begins_too_early(points: Array) -> npt.NDArray[np.bool_]:
+    """(lead, beat, wave) whether a wave before it, however far back, is not over yet."""
+    n_leads, n_beats = points.shape[:2]
+    ends = np.where(np.isfinite(points[..., 2]), points[..., 2], -np.inf).reshape(n_leads, -1)
+    over = np.maximum.accumulate(ends, axis=1)
+    over = np.concatenate([np.full((n_leads, 1), -np.inf), over[:, :-1]], axis=1)
+    return np.asarray(points[..., 0] < over.reshape(n_leads, n_beats, 3))
 
 
 def peaks_between(signal_mv: Array, points: Array) -> Array:
