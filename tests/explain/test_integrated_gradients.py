@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import captum.attr
 import pytest
@@ -69,8 +70,12 @@ def test_a_linear_function_gives_each_sample_weight_times_value():
 
 def test_two_factors_of_a_product_share_it_equally():
     network = Function(lambda x: (x[:, 0, 0] * x[:, 0, 1])[:, None])
-    found = integrated_gradients(network, torch.tensor([[[3.0, -2.0]]]), classes=[0])
-    torch.testing.assert_close(found.relevance[0, 0], torch.tensor([[-3.0, -3.0]]))
+    found = integrated_gradients(
+        network, torch.tensor([[[3.0, -2.0]]]), classes=[0], tolerance=1e-5, max_steps=324
+    )
+    torch.testing.assert_close(
+        found.relevance[0, 0], torch.tensor([[-3.0, -3.0]]), rtol=1e-5, atol=0
+    )
 
 
 def test_a_relu_passes_relevance_from_its_breakpoint_on():
@@ -130,7 +135,7 @@ def test_relevance_from_another_baseline_sums_to_the_difference_from_it():
     network, x = Residual(), inputs()
     baseline = inputs(1, seed=9)[0]
     found = integrated_gradients(
-        network, x, classes=[2], baseline=baseline, tolerance=1e-3, max_steps=972
+        network, x, classes=[2], baseline=baseline, tolerance=1e-3, max_steps=2916
     )
     with torch.no_grad():
         difference = (network(x) - network(baseline[None]))[:, 2:]
@@ -144,22 +149,22 @@ def test_captum_gives_the_same_relevance():
     found = integrated_gradients(network, x, classes=[0, 2], tolerance=1e-9, max_steps=324)
     for place, column in enumerate((0, 2)):
         peer = captum.attr.IntegratedGradients(network).attribute(
-            x, target=column, n_steps=324, method="riemann_middle", internal_batch_size=64
+            x, target=column, n_steps=1000, method="riemann_middle", internal_batch_size=64
         )
-        torch.testing.assert_close(
-            found.relevance[:, place], peer.float(), rtol=1e-3, atol=2e-5 * float(peer.abs().max())
-        )
+        # Its points lie evenly and ours do not: they meet as both grow many.
+        reach = 5e-3 * float(peer.abs().max())
+        torch.testing.assert_close(found.relevance[:, place], peer.float(), rtol=0, atol=reach)
 
 
 def test_a_record_has_the_same_relevance_alone_in_company_and_in_small_passes():
     network, x = Residual(), inputs(5)
     together = integrated_gradients(network, x, classes=[0, 1], tolerance=0.005)
-    assert len(set(together.steps.tolist())) > 1, "records should stop at different times"
+    assert len(set(together.steps.flatten().tolist())) > 1, "some should stop before others"
     for record in range(5):
         alone = integrated_gradients(
             network, x[record : record + 1], classes=[0, 1], tolerance=0.005, memory_mb=0.2
         )
-        assert alone.steps[0] == together.steps[record]
+        assert alone.steps[0].tolist() == together.steps[record].tolist()
         torch.testing.assert_close(
             alone.relevance[0], together.relevance[record], rtol=1e-4, atol=1e-7
         )
@@ -228,7 +233,11 @@ def test_more_memory_lets_more_points_through():
 
 
 MEASURE = """
-import resource, torch
+import re, torch
+from pathlib import Path
+def peak_mb():
+    # Not getrusage: what a process starts from there is the size of the one that started it.
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 torch.set_num_threads(1)
 from leadlight.classify.ribeiro import ResidualNetwork
 from leadlight.explain.integrated_gradients import integrated_gradients, points_per_pass
@@ -238,14 +247,15 @@ network = ResidualNetwork(
 x = torch.randn(3, 12, 4096, generator=torch.Generator().manual_seed(1)) * 0.2
 options = dict(classes=[0, 4], tolerance=1e-9)
 integrated_gradients(network, x, memory_mb=20, min_steps=1, max_steps=1, **options)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mb()
 points = points_per_pass(network, x, [0, 4], MEMORY)
 integrated_gradients(network, x, memory_mb=MEMORY, min_steps=points, max_steps=points, **options)
-print(points, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(points, peak_mb() - before)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("memory_mb", [200, 400])
 def test_the_peak_stays_within_the_memory_given(memory_mb):
     run = subprocess.run(
@@ -293,3 +303,11 @@ def test_bfloat16_is_not_used_where_its_gradients_are_wrong():
     exact = integrated_gradients(Cancelling(), x, classes=[0], tolerance=0.5)
     asked = integrated_gradients(Cancelling(), x, classes=[0], tolerance=0.5, precision="bfloat16")
     torch.testing.assert_close(asked.relevance, exact.relevance)
+
+
+def test_a_class_has_the_same_relevance_whatever_other_classes_are_asked_for():
+    network, x = Residual(), inputs()
+    three = integrated_gradients(network, x, classes=[0, 1, 2], tolerance=0.005)
+    one = integrated_gradients(network, x, classes=[1], tolerance=0.005)
+    torch.testing.assert_close(one.relevance[:, 0], three.relevance[:, 1], rtol=1e-4, atol=1e-7)
+    assert one.steps[:, 0].tolist() == three.steps[:, 1].tolist()

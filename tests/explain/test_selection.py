@@ -58,7 +58,7 @@ def test_records_with_another_diagnosis_or_no_label_are_neither(small_model: Mod
     records = table({"labels": ["AF"]}, {"labels": ["ST"]}, {"labels": []}, {"labels": None})
     found = choose(records, small_model)
     assert found.rows == (0,)
-    assert found.n_unlabelled == 1
+    assert len(found.unlabelled) == 1
 
 
 def test_controls_are_other_people_than_the_cases(small_model: Model):

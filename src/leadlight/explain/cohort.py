@@ -9,7 +9,7 @@ kB per record, class and network are held at the end for the tables.
 import dataclasses
 import hashlib
 import json
-import sys
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,11 +45,8 @@ from leadlight.explain.one_pass import (
     explain_batch,
     saved_averages,
 )
-from leadlight.explain.selection import Selection, select_records
+from leadlight.explain.selection import UNLABELLED, Selection, select_records
 from leadlight.progress import bar
-
-if sys.platform != "win32":
-    import resource
 
 _CALIBRATION_RECORDS = 64
 
@@ -80,7 +77,7 @@ def explain_cohort(
     seed: int = 0,
     overwrite: bool = False,
 ) -> ExplainSummary:
-    """Explain the cases and controls of a study.
+    """Explain the cases and controls of a study, and its records without labels.
 
     Writes `relevance.zarr` (`relevance_store`) and `findings/` (`findings`): `records.parquet`,
     `leads.parquet`, `beats.parquet`, `classes.parquet`, `summary.json`, `card.toml`,
@@ -195,6 +192,7 @@ def _prepare_work(
             },
         )
     members = {name: frozenset(group.rows) for name, group in selection.groups.items()}
+    members[UNLABELLED] = frozenset(selection.unlabelled)
     return Work(cohort, model, networks, selection, settings, memory_mb, members, moments, counts)
 
 
@@ -294,7 +292,10 @@ def _key(cohort: Cohort, model: Model, selection: Selection, settings: Settings)
 
 
 def _peak_memory_mb() -> float | None:
-    if sys.platform == "win32":
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
+    """Largest resident memory of this process so far; None where the system does not tell.
+
+    Not getrusage: what a process starts from there is the size of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.is_file() else None
+    return round(int(found[1]) / 1024, 1) if found else None

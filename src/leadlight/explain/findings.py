@@ -273,7 +273,7 @@ def _summary(
         "counts": {
             "imported": len(cohort),
             "rejected": pl.read_parquet(rejects).height if rejects.is_file() else 0,
-            "unlabelled": selection.n_unlabelled,
+            "unlabelled": len(selection.unlabelled),
             "excluded": dict(selection.left_out),
             "refused_by_model": len(refused),
             "used": once.height,

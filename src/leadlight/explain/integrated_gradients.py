@@ -3,14 +3,17 @@
 Relevance is (x - b) times the mean gradient of the logit on the straight way from the baseline b to
 the input x, so that it sums to z(x) - z(b). The mean is taken by the midpoint rule: a network of
 convolutions and ReLUs is piecewise linear along the way, where rules of higher order gain nothing.
+The points lie denser near the baseline, at the squares of even steps: there the units switch on,
+and the logit turns most (on a trained network the error falls to a fifth).
 
 Four things make it cheap. One forward pass serves all classes. Points are added threefold (12, 36,
 108, ...), because the midpoints of n intervals are among those of 3n, so nothing is computed twice.
-Each record stops as soon as its relevance adds up: the completeness error is measured, not assumed.
+Each class of each record stops as soon as its relevance adds up: the completeness error is
+measured, not assumed.
 And batch norm is folded into the convolutions for the gradients.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +28,7 @@ Precision = Literal["float32", "bfloat16"]
 
 # A logit difference below this counts as this in the rule that stops; see `integrated_gradients`.
 LOGIT_FLOOR = 0.1
-# Steps after which a record that does not add up in bfloat16 is done again in float32.
+# Steps after which what does not add up in bfloat16 is done again in float32.
 _BFLOAT16_STEPS = 36
 # Buffers beside the saved activations, in units of the largest: gradients in and out, and copies in
 # the layout that convolutions want. Covers what was measured (tests/explain).
@@ -42,8 +45,8 @@ class Attribution:
         baseline_logit: (record, class) float64, z(b).
         completeness_error: (record, class) float64, |ΣR - (z(x) - z(b))| / |z(x) - z(b)|; infinite
             where the logits are equal and ΣR is not 0.
-        steps: (record) int64, gradients taken per class.
-        converged: (record) bool, whether every class met the tolerance.
+        steps: (record, class) int64, gradients taken.
+        converged: (record, class) bool, whether the tolerance was met.
     """
 
     relevance: torch.Tensor
@@ -68,7 +71,7 @@ def integrated_gradients(
 ) -> Attribution:
     """Relevance of each input sample for the logit of each class.
 
-    A record stops when, for every class, |ΣR - (z(x) - z(b))| is at most `tolerance` times
+    A class of a record is done when |ΣR - (z(x) - z(b))| is at most `tolerance` times
     |z(x) - z(b)|, or times `LOGIT_FLOOR` where the difference is smaller than that: near zero the
     ratio means nothing. The ratio itself is reported unchanged. z(x) and z(b) are always taken in
     float32, so in bfloat16 the error that is measured includes the rounding.
@@ -89,8 +92,8 @@ def integrated_gradients(
             processor's cache is). The results take some 30 bytes for each value of (record, class,
             lead, sample) while they are summed.
         precision: of the gradients. "bfloat16" is faster where the processor has it, and is used
-            where its gradients agree with float32's (`bfloat16`); records that do not add up with
-            it in 36 steps are done again in float32.
+            where its gradients agree with float32's (`bfloat16`); what does not add up with it in
+            36 steps is done again in float32.
 
     Raises:
         LeadlightError: the tolerance, steps or memory are impossible (one point needs more than
@@ -110,33 +113,24 @@ def integrated_gradients(
     if precision == "bfloat16" and (fast := in_bfloat16(folded, inputs[:1])) is not None:
         rounds.insert(0, (fast, min(max_steps, _BFLOAT16_STEPS)))
     way = _Way(inputs, start.expand_as(inputs), columns, size)
-    n_records = inputs.shape[0]
-    shape = (n_records, len(columns), *inputs.shape[1:])
+    shape = (len(inputs), len(columns), *inputs.shape[1:])
     relevance = torch.zeros(shape, dtype=torch.float32, device=inputs.device)
-    summed = torch.zeros_like(logit)
-    steps = torch.zeros(n_records, dtype=torch.int64)
-    converged = torch.zeros(n_records, dtype=torch.bool)
-    allowed = tolerance * (logit - baseline_logit).abs().clamp(min=LOGIT_FLOOR)
+    wanted, summed = logit - baseline_logit, torch.zeros_like(logit)
+    steps = torch.zeros(shape[:2], dtype=torch.int64, device=inputs.device)
+    pending = torch.ones(shape[:2], dtype=torch.bool, device=inputs.device)
+    allowed = tolerance * wanted.abs().clamp(min=LOGIT_FLOOR)
     for used, most in rounds:
-        active = torch.nonzero(~converged)[:, 0]
-        total = torch.zeros((len(active), *shape[1:]), dtype=torch.float64, device=inputs.device)
+        total = torch.zeros(shape, dtype=torch.float64, device=inputs.device)
         for taken, new in _levels(min_steps, most):
-            if not len(active):
-                break
-            way.add_gradients(used, total, active, new)
-            difference = (inputs - way.start)[active][:, None]
-            now = difference * (total / taken)
-            relevance[active] = now.float()
-            summed[active] = now.sum(dim=(2, 3))
-            steps[active] = taken
-            missed = (summed[active] - (logit - baseline_logit)[active]).abs()
-            done = (missed <= allowed[active]).all(dim=1).cpu()
-            converged[active[done]] = True
-            active, total = active[~done], total[~done.to(total.device)]
-    wanted = logit - baseline_logit
+            way.add_gradients(used, total, pending, new)
+            for record, place in pending.nonzero().tolist():
+                now = (inputs - way.start)[record] * (total[record, place] / taken)
+                relevance[record, place], summed[record, place] = now.float(), now.sum()
+            steps[pending] = taken
+            pending &= (summed - wanted).abs() > allowed
     missed = (summed - wanted).abs()
     error = torch.where(missed == 0, torch.zeros_like(missed), missed / wanted.abs())
-    return Attribution(relevance, logit, baseline_logit, error, steps, converged)
+    return Attribution(relevance, logit, baseline_logit, error, steps, ~pending)
 
 
 def points_per_pass(
@@ -192,29 +186,36 @@ class _Way:
         self,
         network: nn.Module,
         total: torch.Tensor,
-        active: torch.Tensor,
-        shares: Sequence[float],
+        pending: torch.Tensor,
+        roots: Sequence[float],
     ) -> None:
-        """Add to `total` (active record, class, lead, sample) the gradients at `shares` of the way.
+        """Add to `total` (record, class, lead, sample) the gradients at squares of `roots`.
 
-        Points of all records are laid end to end, so that passes are full whatever the number of
-        records left.
+        The share of the way is a = t², so da = 2t dt: a gradient counts 2t.
+
+        Only for pairs of record and class that are `pending`. Points of all records are laid end to
+        end, so that passes are full whatever the number of records left; a pass goes backward for
+        the classes that one of its records still needs.
         """
-        slots = torch.arange(len(active)).repeat_interleave(len(shares))
-        share = torch.tensor(shares, dtype=torch.float64).repeat(len(active))
-        for low in range(0, len(slots), self.points):
-            slot = slots[low : low + self.points].to(total.device)
-            record = active.to(total.device)[slot]
-            at = share[low : low + self.points].to(total.device, torch.float32)[:, None, None]
+        records = pending.any(dim=1).nonzero()[:, 0]
+        record_of = records.repeat_interleave(len(roots))
+        roots_of = torch.tensor(roots, dtype=torch.float64, device=total.device)
+        roots_of = roots_of.repeat(len(records))
+        for low in range(0, len(record_of), self.points):
+            record = record_of[low : low + self.points]
+            root = roots_of[low : low + self.points, None, None]
+            at = root.square().to(torch.float32)
             point = torch.lerp(self.start[record], self.inputs[record], at).requires_grad_(True)
-            for column, gradient in enumerate(self._gradients(network, point)):
-                total[:, column].index_add_(0, slot, gradient.double())
-
-    def _gradients(self, network: nn.Module, point: torch.Tensor) -> Iterator[torch.Tensor]:
-        logits = network(point)
-        for place, column in enumerate(self.classes):
-            last = place == len(self.classes) - 1
-            yield torch.autograd.grad(logits[:, column].sum(), point, retain_graph=not last)[0]
+            logits = network(point)
+            places = pending[record].any(dim=0).nonzero()[:, 0].tolist()
+            for place in places:
+                last = place == places[-1]
+                gradient = torch.autograd.grad(
+                    logits[:, self.classes[place]].sum(), point, retain_graph=not last
+                )[0]
+                needed = pending[record, place]
+                weighted = gradient[needed].double() * (2.0 * root[needed])
+                total[:, place].index_add_(0, record[needed], weighted)
 
 
 def _levels(min_steps: int, max_steps: int) -> list[tuple[int, list[float]]]:

@@ -20,7 +20,7 @@ from leadlight.explain import findings
 from leadlight.explain.averages import PatientMoments
 from leadlight.explain.beats import BeatWindow, average_beat, beat_places
 from leadlight.explain.integrated_gradients import Precision, integrated_gradients
-from leadlight.explain.selection import Selection
+from leadlight.explain.selection import UNLABELLED, Selection
 
 TRAINED, RANDOM = "trained", "random"
 # What is averaged over beats, see `findings.beat_table`.
@@ -112,7 +112,7 @@ def explain_batch(
                         "logit": float(found.logit[index, column]),
                         "baseline_logit": float(found.baseline_logit[index, column]),
                         "completeness_error": float(found.completeness_error[index, column]),
-                        "steps": int(found.steps[index]),
+                        "steps": int(found.steps[index, column]),
                         "n_beats": int(places[index].samples.size),
                         "n_beats_left_out": places[index].n_left_out,
                     }
@@ -217,11 +217,13 @@ def _measures(relevance: npt.NDArray[np.float32], one: PreparedInput) -> dict[st
 
 def _group_of(work: Work, row: int, name: str) -> str:
     """The class itself for its cases, the control's name for controls, else the record's class."""
-    names = [name, work.settings.control, *work.settings.classes]
+    names = [name, work.settings.control, *work.settings.classes, UNLABELLED]
     return next(group for group in names if row in work.members[group])
 
 
-def _outcome(work: Work, row: Mapping[str, Any]) -> str:
+def _outcome(work: Work, row: Mapping[str, Any]) -> str | None:
+    if row["labels"] is None:
+        return None
     threshold = work.model.card.output.thresholds.get(row["class"], THRESHOLD_WITHOUT_CARD)
     truth, called = row["class"] in row["labels"], row["probability"] >= threshold
     return {(True, True): "TP", (True, False): "FN", (False, True): "FP", (False, False): "TN"}[

@@ -14,6 +14,8 @@ from leadlight.errors import LeadlightError
 # Written by training beside the card: every record that the weights, their choice or that of the
 # thresholds has seen, with `signal_sha256` as in a cohort's records.parquet.
 TRAINED_ON_FILE = "trained-on.parquet"
+# Group of the records without labels: explained one by one, compared with nobody.
+UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ class Selection:
         groups: by name, the classes in the order asked for, then the control.
         trained_on: row to whether the model has seen the patient; None where unknown.
         left_out: reason to number of labelled records left out.
-        n_unlabelled: records without labels, which can be neither case nor control.
+        unlabelled: rows without labels: explained, but neither case nor control.
     """
 
     rows: tuple[int, ...]
     groups: Mapping[str, Group]
     trained_on: Mapping[int, bool | None]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    n_unlabelled: int = 0
+    unlabelled: tuple[int, ...] = ()
 
 
 def select_records(
@@ -79,8 +81,9 @@ def select_records(
 
     Cases of a class are the records labelled with it; a record with two of the classes is a case
     of both. Controls are labelled with the control and with none of the classes, and are of no
-    patient who is a case: groups that share people are not independent. A record that a quality
-    flag excludes, or that lacks a lead that the model refuses to do without, is left out.
+    patient who is a case: groups that share people are not independent. A labelled record that a
+    quality flag excludes, or that lacks a lead that the model refuses to do without, is left out.
+    Records without labels are explained too, whatever their flags: they enter no comparison.
 
     A group is of records that the model was not trained on where at least `min_held_out` of them
     are there, else of all. What it was trained on lies beside its card (`trained_hashes`); a
@@ -97,8 +100,8 @@ def select_records(
         seed: of that choice.
 
     Raises:
-        LeadlightError: a class is not one of the model's, none has a single record, or a row is not
-            in the table.
+        LeadlightError: a class is not one of the model's, there is nothing to explain, or a row is
+            not in the table.
     """
     _check_classes(model, classes, control)
     if rows is not None and (outside := [r for r in rows if not 0 <= r < records.height]):
@@ -111,12 +114,12 @@ def select_records(
     members: dict[str, list[tuple[int, str, str]]] = {name: [] for name in (*classes, control)}
     left_out: Counter[str] = Counter()
     case_patients: set[str] = set()
-    n_unlabelled = 0
+    unlabelled: list[tuple[int, str]] = []
     for row, record_id, patient_id, labels, flags, missing, _ in table.iter_rows():
         if wanted is not None and row not in wanted:
             continue
         if labels is None:
-            n_unlabelled += 1
+            unlabelled.append((row, patient_id))
             continue
         of = [name for name in classes if name in labels]
         of = of or ([control] if control in labels else [])
@@ -138,14 +141,15 @@ def select_records(
         name: _group(name, those, seen_patients, min_held_out, most_per_group, seed)
         for name, those in members.items()
     }
-    if not any(groups[name].rows for name in classes):
+    if not unlabelled and not any(groups[name].rows for name in classes):
         raise LeadlightError(
             f"No usable record of the cohort is labelled {' or '.join(classes)}.",
-            advice="Import it with labels, or name other classes.",
+            advice="Import it with other labels or with none, or name other classes.",
         )
     patient_of = {
         row: who for g in groups.values() for row, who in zip(g.rows, g.patient_ids, strict=True)
     }
+    patient_of |= dict(unlabelled)
     first_of: dict[str, int] = {}
     for row in sorted(patient_of):
         first_of.setdefault(patient_of[row], row)
@@ -153,7 +157,8 @@ def select_records(
     trained = {
         row: None if seen_patients is None else patient_of[row] in seen_patients for row in ordered
     }
-    return Selection(tuple(ordered), groups, trained, dict(left_out), n_unlabelled)
+    unlabelled_rows = tuple(row for row, _ in unlabelled)
+    return Selection(tuple(ordered), groups, trained, dict(left_out), unlabelled_rows)
 
 
 def trained_hashes(model: Model) -> frozenset[str] | None:

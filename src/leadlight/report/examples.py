@@ -14,6 +14,8 @@ from leadlight.ecg.leads import LEADS
 from leadlight.ecg.recording import Recording
 from leadlight.report.paper import draw_ecg
 
+# Group of the records without labels in `findings/records.parquet`.
+UNLABELLED = "unlabelled"
 SMOOTHING_MS = 8.0  # a fifth of a millimetre of paper: less than a trace's width shows anyway
 
 RULES = {
@@ -21,6 +23,7 @@ RULES = {
     "FP": "the false positive of highest probability",
     "FN": "the false negative of lowest probability",
     "TN": "the control of median probability among the true negatives",
+    UNLABELLED: "the record without a label of highest probability",
 }
 
 
@@ -53,14 +56,15 @@ def choose_examples(
     )
     chosen = []
     for outcome, rule in RULES.items():
-        part = rows.filter(pl.col("outcome") == outcome)
+        of_rule = "group" if outcome == UNLABELLED else "outcome"
+        part = rows.filter(pl.col(of_rule) == outcome)
         if outcome == "TN":
             part = part.filter(pl.col("group") == control)
         shown = part.filter(pl.col("record_id").is_in(list(available)))
         if not shown.height:
             continue
-        place = {"TP": (shown.height - 1) // 2, "TN": (shown.height - 1) // 2,
-                 "FP": shown.height - 1, "FN": 0}[outcome]  # fmt: skip
+        last = shown.height - 1
+        place = {"TP": last // 2, "TN": last // 2, "FP": last, "FN": 0, UNLABELLED: last}[outcome]
         row = shown.row(place, named=True)
         chosen.append(
             Example(

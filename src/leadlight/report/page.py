@@ -41,6 +41,7 @@ INLINE_BYTES = 14_000_000
 
 _OUTCOME_NAMES = {
     "TP": "true positive", "FP": "false positive", "FN": "false negative", "TN": "true negative",
+    "unlabelled": "without a label",
 }  # fmt: skip
 Drawing = Callable[[], tuple[Figure, pl.DataFrame]]
 

@@ -25,7 +25,7 @@ _SCORE_NAMES = {
 # The patients that no threshold was chosen on come first.
 _SPLIT_ORDER = {"test": 0, "validation": 1, "train": 2, "all": 3}
 # Counts of the summary that stand beside the excluded ones.
-_NOT_ASKED = {"unlabelled": "not labelled", "refused_by_model": "refused by the model's card"}
+_NOT_ASKED = {"refused_by_model": "refused by the model's card"}
 _CARD_ROWS = (
     ("model", "name", "Name"),
     ("model", "version", "Version"),
