@@ -340,11 +340,13 @@ def _wander(
     if not known.all():
         slow = np.stack([np.interp(centres, centres[known], row[known]) for row in slow])
     slow = savgol_filter(slow, _WANDER_BLOCKS, 3, axis=1, mode="interp")
-    place = np.clip((np.arange(n) - (_BLOCK - 1) / 2) / _BLOCK, 0, blocks - 1)
-    left = np.minimum(place.astype(np.int64), blocks - 2)
-    share = place - left
-    wander = slow[:, left] * (1 - share) + slow[:, left + 1] * share
-    return np.asarray(wander, dtype=values.dtype)
+    # Straight lines between the blocks' middles; beyond the first and last they are held.
+    padded = np.concatenate([slow[:, :1], slow, slow[:, -1:], slow[:, -1:]], axis=1)
+    share = ((np.arange(_BLOCK) + 0.5) / _BLOCK).astype(values.dtype)
+    padded = padded.astype(values.dtype)
+    lines = padded[:, :-1, None] + np.diff(padded, axis=1)[:, :, None] * share
+    start = _BLOCK // 2
+    return lines.reshape(len(values), -1)[:, start : start + n]
 
 
 def _own(peaks: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> tuple[int, int]:

@@ -127,7 +127,7 @@ def _recentred(
             centre = start + int(np.argmax(energy[start : centre + reach + 1]))
         centres.add(centre)
     if centres:
-        usual = float(np.median(energy[list(centres)]))
+        usual = _usual(energy[list(centres)])
         tops = energy == maximum_filter1d(energy, int(_REFRACTORY_S * _WORK_HZ) | 1)
         overlooked = tops & (energy >= _OVERLOOKED_ENERGY * usual)
         centres |= {int(top) for top in np.flatnonzero(overlooked)}
@@ -139,13 +139,19 @@ def _largest_of_close(
 ) -> npt.NDArray[np.int64]:
     """Of centres within the refractory time the one with most energy, where it has enough."""
     kept: list[int] = []
-    usual = float(np.median(energy[centres])) if centres.size else 0.0
+    usual = _usual(energy[centres]) if centres.size else 0.0
     for centre in sorted(centres.tolist(), key=lambda sample: -energy[sample]):
         if all(abs(centre - other) > _REFRACTORY_S * _WORK_HZ for other in kept):
             soon = any(0 < centre - other < _SOON_S * _WORK_HZ for other in kept)
             if energy[centre] >= (_LEAST_ENERGY_SOON if soon else _LEAST_ENERGY) * usual:
                 kept.append(centre)
     return np.array(sorted(kept), dtype=np.int64)
+
+
+def _usual(energies: npt.NDArray[np.float64]) -> float:
+    """A beat's energy: the median of the finds, which a strip of few beats may mostly have on P
+    and T waves, so at least 0.3 of the largest."""
+    return float(max(np.median(energies), 0.3 * energies.max()))
 
 
 def _without_jumps(
