@@ -181,9 +181,11 @@ def test_an_unfinished_run_of_another_cohort_is_not_gone_on_with(
         patch.setattr(measuring, "_join", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             measure_cohort(study, shard_records=3)
-    write_cohort(study, list(recordings())[:2], overwrite=True)
+    write_cohort(study, list(recordings())[5:7], overwrite=True)
     summary = measure_cohort(study, shard_records=3)
     assert (summary.n_resumed, summary.n_records) == (0, 2)
+    named = open_cohort(study).records["record_id"].to_list()
+    assert tables(study)[0]["record_id"].to_list() == named
 
 
 def test_results_are_not_overwritten_unasked(measured: Path) -> None:

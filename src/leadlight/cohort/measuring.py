@@ -192,7 +192,7 @@ def _measure_parts(
     store = beats.open_store(folder / "beats.zarr", mode="r+")
     with bar("Measuring", len(cohort)) as progress:
         progress.step(n_resumed)
-        results = _measured(cohort.study, [row for span in spans.values() for row in span], workers)
+        results = _measured(cohort, [row for span in spans.values() for row in span], workers)
         for part, span in spans.items():
             done: list[_Measured] = []
             for _ in span:
@@ -214,13 +214,13 @@ def _measure_parts(
     return n_resumed
 
 
-def _measured(study: Path, rows: Sequence[int], workers: int) -> Iterator[_Measured]:
+def _measured(cohort: Cohort, rows: Sequence[int], workers: int) -> Iterator[_Measured]:
     """Results of `rows` in their order, from this process or from several."""
+    study = cohort.study
     tasks = [list(rows[i : i + _TASK_RECORDS]) for i in range(0, len(rows), _TASK_RECORDS)]
     if workers <= 1:
         with _one_thread():
-            for row in rows:
-                yield from _measure_rows(study, [row])
+            yield from map(_measure_one, cohort.stream(rows))
         return
     rest = deque(tasks)
     while rest:
@@ -265,7 +265,7 @@ def _measure_rows(study: Path, rows: list[int]) -> list[_Measured]:
         return [_measure_one(recording) for recording in _opened(study).stream(rows)]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # of a worker's process, which lives for one call of `measure_cohort`
 def _opened(study: Path) -> Cohort:
     return open_cohort(study)
 
