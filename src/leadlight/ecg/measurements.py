@@ -193,8 +193,8 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     """(wave, point) wave limits on the median beat.
 
     P and T are the median over the beats that it is made of, which is as steady as letting the
-    network read the median beat itself, has fewer outliers and costs nothing (measured on 245
-    normals of PTB-XL, first against last five seconds: QT differs by an SD of 3.3 against 7.2 ms).
+    network read the median beat itself, and costs no second run of it (benchmarks/measure.py prints
+    both).
     QRS onset and offset are read where the vector of the median beat begins and ends to move
     (`qrs_limits.sharpen_qrs`), which takes the beats' own noise out.
 
