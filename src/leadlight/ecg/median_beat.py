@@ -31,8 +31,8 @@ R_SAMPLE = 225
 # A beat belongs to the main shape where it correlates with its average at least so.
 SAME_SHAPE = 0.9
 # Share of beats that the average drops at either end, at every sample: chosen by measurement
-# (benchmarks/measure.py): a quarter less noise than the median, and one artefact that correlation lets
-# through still moves nothing.
+# (benchmarks/measure.py): a quarter less noise than the median, and one artefact that correlation
+# lets through still moves nothing.
 TRIM = 0.15
 # Samples about another beat's R that are not this beat's own.
 NEIGHBOUR = 40

@@ -4,9 +4,8 @@ The delineation network says where a cardiologist would mark the QRS; its traini
 some 10 ms outside of where the vector begins and ends to move. On the median beat noise is low
 enough to read that itself: the limits are where the spatial velocity passes a small share of its
 peak. Against simulated hearts this takes the bias of the QRS duration from +23 to 0 ms. Between the
-two halves of a recording the duration then differs by 0.8 instead of 1.4 ms in most (robust SD), but
-where the end of the QRS is slow, at the threshold's height, it can jump by 20 ms
-(benchmarks/measure.py).
+two halves of a recording the duration then differs by 0.8 instead of 1.4 ms (robust SD), but where
+the end of the QRS is slow, at the threshold's height, it can jump by 20 ms (benchmarks/measure.py).
 """
 
 import numpy as np
