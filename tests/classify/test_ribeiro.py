@@ -157,3 +157,18 @@ def test_an_input_of_another_shape_is_refused_with_both_shapes() -> None:
 def test_impossible_settings_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(LeadlightError, match=message):
         small(**change)
+
+
+@pytest.mark.parametrize("n_leads", [8, 12])
+def test_bfloat16_gives_the_logits_of_float32_up_to_rounding(n_leads: int) -> None:
+    """A processor's bfloat16 convolution was found wrong for few input channels."""
+    network = ResidualNetwork(
+        n_leads=n_leads, samples=512, stem_filters=24, filters=(32, 48),
+        generator=torch.Generator().manual_seed(0),
+    ).eval()  # fmt: skip
+    x = torch.randn(4, n_leads, 512, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = network(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = network(x).float()
+    assert float((found - expected).norm() / expected.norm()) < 0.03

@@ -12,6 +12,7 @@ from leadlight.cli.classify import classify
 from leadlight.cli.demo import demo
 from leadlight.cli.explain import explain
 from leadlight.cli.import_ import import_
+from leadlight.cli.measure import measure
 from leadlight.cli.report import report
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("import")(import_)
+app.command("measure")(measure)
 app.command("classify")(classify)
 app.command("explain")(explain)
 app.command("report")(report)
