@@ -27,6 +27,7 @@ import torch
 from leadlight.classify.cards import ModelCard, card_from_tables
 from leadlight.classify.models import (
     DEFAULT_MODEL,
+    Model,
     build_network,
     calibrate_batch_norm,
     load_model,
@@ -46,9 +47,11 @@ def main() -> None:
     recordings = [read_recording(path) for path in find_recordings(arguments.data)]
     # Spread over the folder, so that not all are of one day.
     recordings = recordings[:: max(1, len(recordings) // (arguments.records + 8))]
-    card = load_model(DEFAULT_MODEL).card if DEFAULT_MODEL in shipped_models() else _plain_card()
+    named = arguments.model or (DEFAULT_MODEL if DEFAULT_MODEL in shipped_models() else None)
+    model = None if arguments.random or named is None else load_model(named)
+    card = _plain_card() if model is None else model.card
     x = torch.stack([torch.from_numpy(prepare(r, card).values.values) for r in recordings])
-    name, network = _network(arguments.random, card, x)
+    name, network = _network(model, card, x)
     x = x[: arguments.records]
     classes = list(range(len(CLASSES)))
     difference = _difference(network, x)
@@ -120,9 +123,9 @@ def _difference(network: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
         return (network(x).double() - network(torch.zeros_like(x[:1])).double()).numpy()
 
 
-def _network(random: bool, card: ModelCard, x: torch.Tensor) -> tuple[str, torch.nn.Module]:
-    if not random and DEFAULT_MODEL in shipped_models():
-        return DEFAULT_MODEL, load_model(DEFAULT_MODEL).network
+def _network(model: Model | None, card: ModelCard, x: torch.Tensor) -> tuple[str, torch.nn.Module]:
+    if model is not None:
+        return card.model.name, model.network
     network = build_network(card, torch.Generator().manual_seed(0))
     calibrate_batch_norm(network, x.split(8))
     return "random weights, batch norm fitted", network.eval().requires_grad_(False)
@@ -139,6 +142,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of recordings")
     parser.add_argument("--records", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--model", help="a card, instead of the shipped model")
     parser.add_argument("--random", action="store_true", help="random weights in any case")
     parser.add_argument("--reference", action="store_true", help="also measure the maps")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")

@@ -1,7 +1,9 @@
 """Attribution of functions whose answer is known by hand, and of networks against Captum."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import captum.attr
@@ -311,3 +313,17 @@ def test_a_class_has_the_same_relevance_whatever_other_classes_are_asked_for():
     one = integrated_gradients(network, x, classes=[1], tolerance=0.005)
     torch.testing.assert_close(one.relevance[:, 0], three.relevance[:, 1], rtol=1e-4, atol=1e-7)
     assert one.steps[:, 0].tolist() == three.steps[:, 1].tolist()
+
+
+def test_nothing_of_a_pass_outlives_the_call():
+    network, alive = Residual(), []
+
+    def note(module: nn.Module, given: object, output: torch.Tensor) -> None:
+        alive.append(weakref.ref(output))
+
+    network.norm2.register_forward_hook(note)
+    points_per_pass(network, inputs(), [0], 10.0)
+    integrated_gradients(network, inputs(), classes=[0, 1])
+    gc.collect()
+    assert len(alive) > 2
+    assert not any(one() is not None for one in alive)

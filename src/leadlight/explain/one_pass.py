@@ -125,16 +125,14 @@ def explain_batch(
 
 
 def batches(cohort: Cohort, rows: Sequence[int]) -> Iterator[tuple[list[int], list[Recording]]]:
-    """Rows and their recordings, `BATCH_RECORDS` at a time, in the order given."""
-    held: list[Recording] = []
-    at = 0
-    for recording in cohort.stream(rows):
-        held.append(recording)
-        if len(held) == BATCH_RECORDS:
-            yield list(rows[at : at + BATCH_RECORDS]), held
-            at, held = at + BATCH_RECORDS, []
-    if held:
-        yield list(rows[at:]), held
+    """Rows and their recordings, `BATCH_RECORDS` at a time, in the order given.
+
+    Read one by one: cases are scattered over a cohort, and what a joint read of many shards takes
+    grows with their number.
+    """
+    for first in range(0, len(rows), BATCH_RECORDS):
+        part = list(rows[first : first + BATCH_RECORDS])
+        yield part, [cohort.recording(row) for row in part]
 
 
 def saved_averages(work: Work) -> dict[str, npt.NDArray[Any]]:
