@@ -54,11 +54,19 @@ def test_a_record_with_two_classes_is_a_case_of_both_and_comes_once(small_model:
     assert found.rows == (0, 1)
 
 
-def test_records_with_another_diagnosis_or_no_label_are_neither(small_model: Model):
-    records = table({"labels": ["AF"]}, {"labels": ["ST"]}, {"labels": []}, {"labels": None})
-    found = choose(records, small_model)
+def test_records_with_another_diagnosis_are_left_alone(small_model: Model):
+    found = choose(table({"labels": ["AF"]}, {"labels": ["ST"]}, {"labels": []}), small_model)
     assert found.rows == (0,)
-    assert len(found.unlabelled) == 1
+
+
+def test_records_without_a_label_are_explained_and_belong_to_no_group(small_model: Model):
+    records = table({"labels": ["AF"]}, {"labels": None, "flags": ["noisy:V2"]})
+    found = choose(records, small_model)
+    assert found.rows == (0, 1)
+    assert found.unlabelled == (1,)
+    assert all(1 not in group.rows for group in found.groups.values())
+    alone = choose(table({"labels": None}), small_model)
+    assert alone.rows == alone.unlabelled == (0,)
 
 
 def test_controls_are_other_people_than_the_cases(small_model: Model):

@@ -26,6 +26,8 @@ MODEL_NAMES = {"trained": "trained network", "random": "random weights (control)
 DPI = 150
 _PNG_COLOURS = 256  # a drawing has few colours: a palette keeps it a third of the size
 _MANY = 500  # above this many records a strip of single ticks is a smear
+# Fewer records are shown as ticks only: their histogram would be a row of towers.
+_FEWEST_IN_HISTOGRAM = 5
 _BINS = 30
 
 
@@ -182,11 +184,13 @@ def draw_distributions(records: pl.DataFrame, class_name: str) -> tuple[Figure, 
             colour = group_colour(group, class_name)
             if not part.size:
                 continue
+            _strip(lower, part, row, colour)
+            if len(part) < _FEWEST_IN_HISTOGRAM:
+                continue
             share = np.histogram(part, edges)[0] / len(part) * 100
             label = f"{literal(group)} ({len(part)} records)"
             upper.stairs(share, edges, color=colour, linewidth=1.3, label=label)
             upper.stairs(share, edges, color=colour, fill=True, alpha=0.15)
-            _strip(lower, part, row, colour)
         lower.set_ylim(len(groups) - 0.4, -0.6)
         for axes in (upper, lower):
             axes.axvline(0, color="#b5bac0", linewidth=0.7, zorder=0)
@@ -199,7 +203,8 @@ def draw_distributions(records: pl.DataFrame, class_name: str) -> tuple[Figure, 
         lower.set_xlabel("mean relevance of a record (logit per sample)")
         if column == 0:
             upper.set_ylabel("share of the group (%)")
-        upper.legend(fontsize=7.5, frameon=False, labelcolor=INK, loc="best")
+        if upper.get_legend_handles_labels()[0]:
+            upper.legend(fontsize=7.5, frameon=False, labelcolor=INK, loc="best")
     return figure, data
 
 
