@@ -20,7 +20,7 @@ _CONDUCTIONS = {"normal": 0.68, "LBBB": 0.22, "RBBB": 0.05, "LVH": 0.05}
 
 
 def run_demo(
-    study: Path, *, people: int = 240, seed: int = 1, overwrite: bool = False
+    study: Path, *, people: int = 160, seed: int = 1, overwrite: bool = False
 ) -> ExplainedStudy:
     """Make the demo's cohort, explain AF and LBBB in it, and write the page.
 

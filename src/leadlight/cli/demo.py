@@ -15,7 +15,7 @@ def demo(
     ] = Path("demo-study"),
     people: Annotated[
         int, typer.Option("--people", min=30, help="Simulated people beside the real ECG.")
-    ] = 240,
+    ] = 160,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same people.")] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier demo there.")
