@@ -27,7 +27,7 @@ from leadlight.explain.cohort import explain_cohort
 from leadlight.explain.comparison import compare
 
 TABLES = ("records", "leads", "beats", "classes")
-OPTIONS = {"most_per_group": 12, "max_steps": 12}
+OPTIONS = {"most_per_group": 12, "max_steps": 18}
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ from leadlight.classify.models import load_model
 from leadlight.explain import relevance_store
 from leadlight.explain.cohort import explain_cohort
 relevance_store.SHARD_RECORDS = 8
-explain_cohort(Path(sys.argv[1]), load_model(sys.argv[2]), most_per_group=12, max_steps=12)
+explain_cohort(Path(sys.argv[1]), load_model(sys.argv[2]), most_per_group=12, max_steps=18)
 """
 
 
@@ -249,9 +249,9 @@ def test_other_settings_do_not_go_on_from_an_unfinished_run(
     with monkeypatch.context() as patch:
         patch.setattr(module, "_write_findings", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(OSError, match="full"):
-            explain_cohort(folder, small_model, most_per_group=3, max_steps=12)
+            explain_cohort(folder, small_model, most_per_group=3, max_steps=18)
     found = explain_cohort(
-        folder, small_model, most_per_group=3, max_steps=12, random_control=False
+        folder, small_model, most_per_group=3, max_steps=18, random_control=False
     )
     assert set(tables(folder)["records"]["model"]) == {"trained"}
     assert found.summary["settings"]["random_control"] is False
@@ -278,7 +278,7 @@ def test_a_record_that_the_model_cannot_take_is_counted_and_the_rest_goes_on(
         return {"recording": broken}
 
     folder = write_study(tmp_path / "study", change)
-    found = explain_cohort(folder, small_model, max_steps=12, random_control=False)
+    found = explain_cohort(folder, small_model, max_steps=18, random_control=False)
     assert found.summary["counts"]["refused_by_model"] > 0
     assert "gap" in found.summary["refused"][0]
     gone = set(relevance(folder)["record_id"].values.tolist()) - set(
@@ -300,7 +300,7 @@ def test_a_study_without_controls_is_explained_without_comparison(
 
     folder = write_study(tmp_path / "study", change)
     found = explain_cohort(
-        folder, small_model, classes=["AF"], max_steps=12, random_control=False, most_per_group=5
+        folder, small_model, classes=["AF"], max_steps=18, random_control=False, most_per_group=5
     )
     assert found.summary["groups"]["NORM"]["records"] == 0
     leads = tables(folder)["leads"]

@@ -71,7 +71,7 @@ def explain_cohort(
     min_held_out: int = 20,
     most_per_group: int | None = None,
     tolerance: float = 0.02,
-    max_steps: int = 36,
+    max_steps: int = 54,
     precision: Precision = "float32",
     window: BeatWindow | None = None,
     random_control: bool = True,
