@@ -20,7 +20,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py --data "$(DATA)"
 
 # Train again what ships (needs a PTB-XL folder): make model PTBXL=path/to/ptbxl
 model: $(READY)

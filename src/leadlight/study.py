@@ -31,6 +31,7 @@ def explain_study(
     model: str | Path = DEFAULT_MODEL,
     classes: Sequence[str] = ("AF", "LBBB"),
     control: str = NORMAL,
+    most_per_group: int | None = None,
     tolerance: float = 0.02,
     memory_mb: int = 256,
     workers: int = 1,
@@ -45,6 +46,7 @@ def explain_study(
         labels: table of diagnoses for the import.
         model: name of a shipped model, or the path of a card.
         classes: the diagnoses to explain, each against `control`.
+        most_per_group: explain at most so many records of each group, chosen by the seed.
         tolerance: largest relative completeness error aimed at per record and class.
         memory_mb: bound on the memory that attribution takes beside the program itself.
         workers: processes for the import.
@@ -73,6 +75,7 @@ def explain_study(
         loaded,
         classes=tuple(classes),
         control=control,
+        most_per_group=most_per_group,
         tolerance=tolerance,
         memory_mb=memory_mb,
         seed=seed,

@@ -8,6 +8,7 @@ from leadlight.report.sentences import (
     identity_sentences,
     lead_sentences,
     number,
+    signed_sentences,
     with_interval,
 )
 
@@ -105,3 +106,24 @@ def test_nothing_is_said_of_a_class_without_records() -> None:
     gone = {name: None for name in row if name.startswith(("mean_case", "cliffs"))}
     table = pl.DataFrame([_lead("random", (0.5, 0.1, 0.9), 0.1), row | gone])
     assert lead_sentences(table, "AF", "NORM") == []
+
+
+def _signed(model: str, lead: str, delta: float, low: float, high: float) -> dict[str, object]:
+    return {
+        "class": "AF", "measure": "mean_relevance", "model": model, "lead": lead,
+        "cliffs_delta": delta, "cliffs_delta_low": low, "cliffs_delta_high": high, "q_value": 0.001,
+    }  # fmt: skip
+
+
+def test_a_signed_effect_is_credited_only_where_it_clears_random_weights() -> None:
+    apart = pl.DataFrame(
+        [_signed("trained", "V1", 0.8, 0.5, 0.9), _signed("random", "V1", 0, -0.3, 0.2)]
+    )
+    (told,) = signed_sentences(apart, "AF", "NORM")
+    assert "0.80 [0.50, 0.90]" in told
+    assert "the largest effect of all leads" in told
+    assert "random weights do not give this" in told
+    close = pl.DataFrame(
+        [_signed("trained", "V1", 0.8, 0.5, 0.9), _signed("random", "V1", 0.5, 0.2, 0.7)]
+    )
+    assert "cannot be credited" in signed_sentences(close, "AF", "NORM")[0]

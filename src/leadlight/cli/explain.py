@@ -38,6 +38,12 @@ def explain(
     control: Annotated[
         str, typer.Option("--control", help="The label of the records to compare with.")
     ] = "NORM",
+    most_per_group: Annotated[
+        int | None,
+        typer.Option(
+            "--most-per-group", min=1, help="Explain at most so many records of each group."
+        ),
+    ] = None,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -83,6 +89,7 @@ def explain(
         model=model or DEFAULT_MODEL,
         classes=[name.strip() for name in classes.split(",") if name.strip()],
         control=control,
+        most_per_group=most_per_group,
         tolerance=tolerance,
         memory_mb=memory_mb,
         workers=workers,

@@ -33,6 +33,7 @@ from leadlight.report.sentences import (
     identity_sentences,
     lead_sentences,
     number,
+    signed_sentences,
     spoken_lead,
 )
 
@@ -272,6 +273,7 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
                 if results.records is not None
                 else [],
                 "leads": lead_sentences(leads, class_name, control) if leads is not None else [],
+                "signed": signed_sentences(leads, class_name, control) if leads is not None else [],
                 "beats": beat_sentences(results.beats, class_name, lead, control)
                 if results.beats is not None and lead is not None
                 else [],

@@ -105,6 +105,45 @@ def lead_sentences(leads: pl.DataFrame, class_name: str, control: str) -> list[s
     return sentences
 
 
+def signed_sentences(leads: pl.DataFrame, class_name: str, control: str) -> list[str]:
+    """In which direction the highlighted lead speaks, and the lead with the largest effect."""
+    signed = leads.filter(
+        (pl.col("class") == class_name) & (pl.col("measure") == "mean_relevance")
+        & pl.col("cliffs_delta").is_not_null()
+    )  # fmt: skip
+    trained = {r["lead"]: r for r in signed.filter(pl.col("model") == "trained").to_dicts()}
+    random = {r["lead"]: r for r in signed.filter(pl.col("model") == "random").to_dicts()}
+    if not trained:
+        return []
+    largest = max(trained, key=lambda lead: abs(trained[lead]["cliffs_delta"]))
+    highlighted = HIGHLIGHTED_LEAD.get(class_name)
+    sentences = []
+    for lead in dict.fromkeys(name for name in (highlighted, largest) if name in trained):
+        row, other = trained[lead], random.get(lead)
+        q = f", {q_text(row['q_value'])}" if row["q_value"] is not None else ""
+        told = (
+            f"Signed mean relevance of {lead} in {class_name} against {control}: Cliff's delta "
+            f"{delta_text(row)}{q}"
+        )
+        if lead == largest:
+            told += ", the largest effect of all leads"
+        if other is not None:
+            told += f"; random weights: {delta_text(other)}"
+        told += "."
+        if other is not None and None not in (row["cliffs_delta_low"], other["cliffs_delta_low"]):
+            apart = (
+                row["cliffs_delta_low"] > other["cliffs_delta_high"]
+                or row["cliffs_delta_high"] < other["cliffs_delta_low"]
+            )
+            told += (
+                " The intervals are apart: random weights do not give this."
+                if apart
+                else " The intervals overlap: it cannot be credited to training."
+            )
+        sentences.append(told)
+    return sentences
+
+
 def beat_sentences(beats: pl.DataFrame, class_name: str, lead: str, control: str) -> list[str]:
     """Where in the average beat relevance is clearly above or below zero, per group and network."""
     sentences = []
