@@ -3,8 +3,8 @@
     python training/shipped_model.py --ptbxl path/to/ptbxl
 
 Simulated hearts and PTB-XL's folds 1-8 are trained on, fold 9 and a part of the simulated people
-choose, fold 10 is scored once. Takes about half an hour on two quiet cores; `--resume` goes on with a
-run that was stopped.
+choose, fold 10 is scored once. Takes about half an hour on two quiet cores; `--resume` goes on
+with a run that was stopped.
 """
 
 import argparse
