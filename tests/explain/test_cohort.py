@@ -110,6 +110,18 @@ def test_lead_findings_are_what_the_stored_relevance_gives(explained: Path, smal
         assert found["n_case_patients"][0] < found["n_case_records"][0]
 
 
+def test_what_goes_beyond_the_random_network_is_the_difference_of_the_shares(explained: Path):
+    leads = tables(explained)["leads"]
+    share = leads.filter(pl.col("measure") == "absolute_share")
+    keys = ["class", "lead"]
+    trained = share.filter(pl.col("model") == "trained").sort(keys)["mean_case"]
+    random = share.filter(pl.col("model") == "random").sort(keys)["mean_case"]
+    beyond = leads.filter(pl.col("measure") == "absolute_share_beyond_random").sort(keys)
+    assert set(beyond["model"]) == {"trained"}
+    np.testing.assert_allclose(beyond["mean_case"], trained - random, atol=1e-6)
+    assert abs(beyond.filter(pl.col("class") == "AF")["mean_case"].sum()) < 1e-5
+
+
 def test_the_average_beat_has_r_at_zero_and_an_interval_by_patient(explained: Path):
     beats = tables(explained)["beats"].filter(
         (pl.col("model") == "trained") & (pl.col("class") == "AF") & (pl.col("group") == "NORM")

@@ -33,12 +33,11 @@ from leadlight.explain import findings, relevance_store
 from leadlight.explain.averages import PatientMoments
 from leadlight.explain.beats import BeatWindow
 from leadlight.explain.checkpoint import Checkpoint, is_ready
+from leadlight.explain.findings import RANDOM, TRAINED
 from leadlight.explain.folding import fold_batch_norm
 from leadlight.explain.integrated_gradients import Precision
 from leadlight.explain.one_pass import (
     BEAT_FIELDS,
-    RANDOM,
-    TRAINED,
     Cell,
     Settings,
     Work,

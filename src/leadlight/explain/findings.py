@@ -2,7 +2,10 @@
 
 Long Parquet tables. `model` is "trained" or "random" (same architecture, random weights, same
 records). Intervals are 95 % by patient. `measure` in `leads.parquet` is "mean_relevance" (logits
-per sample, signed) or "absolute_share" (the lead's share of the record's summed |relevance|).
+per sample, signed), "absolute_share" (the lead's share of the record's summed |relevance|) or, where
+there is a random network, "absolute_share_beyond_random" (the record's share less its share in the
+random network: relevance is gradient times signal, so shares follow amplitudes in any network, and
+only what goes beyond is learnt).
 """
 
 from collections.abc import Mapping
@@ -56,6 +59,8 @@ ROWS_SCHEMA: dict[str, pl.DataType] = {
     "refused": pl.String(),
 }
 _INSIDE = ("first_valid", "n_valid", "start_s", "lead_mean", "lead_share", "refused")
+TRAINED, RANDOM = "trained", "random"
+BEYOND_RANDOM = "absolute_share_beyond_random"
 _MEASURES = {"mean_relevance": "lead_mean", "absolute_share": "lead_share"}
 
 Cell = tuple[str, str, str]
@@ -116,24 +121,30 @@ def lead_table(
 
     q values are by Benjamini and Hochberg over the leads and classes of one network and measure.
     """
+    families = [
+        (network, measure, records.filter(pl.col("model") == network), column)
+        for network in records["model"].unique(maintain_order=True)
+        for measure, column in _MEASURES.items()
+    ]
+    if RANDOM in records["model"]:
+        families.append((TRAINED, BEYOND_RANDOM, _beyond_random(records), "lead_share"))
     tables = []
-    for network in records["model"].unique(maintain_order=True):
-        for measure, column in _MEASURES.items():
-            parts = []
-            for name in classes:
-                part = records.filter((pl.col("class") == name) & (pl.col("model") == network))
-                case, of_case = _by_patient(part, name, column, len(leads))
-                against, of_control = _by_patient(part, control, column, len(leads))
-                about = {"class": name, "model": network, "measure": measure}
-                columns = _comparison_columns(compare(case, against), of_case, of_control)
-                parts.append(
-                    pl.DataFrame({"lead": leads, **columns}).select(
-                        *[pl.lit(value).alias(key) for key, value in about.items()], pl.all()
-                    )
+    for network, measure, of_network, column in families:
+        parts = []
+        for name in classes:
+            part = of_network.filter(pl.col("class") == name)
+            case, of_case = _by_patient(part, name, column, len(leads))
+            against, of_control = _by_patient(part, control, column, len(leads))
+            about = {"class": name, "model": network, "measure": measure}
+            columns = _comparison_columns(compare(case, against), of_case, of_control)
+            parts.append(
+                pl.DataFrame({"lead": leads, **columns}).select(
+                    *[pl.lit(value).alias(key) for key, value in about.items()], pl.all()
                 )
-            family = pl.concat(parts)
-            q = benjamini_hochberg(family["p_value"].to_numpy())
-            tables.append(family.with_columns(q_value=pl.Series(q)))
+            )
+        family = pl.concat(parts)
+        q = benjamini_hochberg(family["p_value"].to_numpy())
+        tables.append(family.with_columns(q_value=pl.Series(q)))
     return pl.concat(tables).fill_nan(None)
 
 
@@ -216,6 +227,19 @@ def class_table(records: pl.DataFrame, classes: list[str], control: str) -> pl.D
                 }
                 rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None).fill_nan(None)
+
+
+def _beyond_random(records: pl.DataFrame) -> pl.DataFrame:
+    """The trained network's rows, `lead_share` less that of the random network."""
+    random = records.filter(pl.col("model") == RANDOM).select(
+        "record_id", "class", pl.col("lead_share").alias("random_share")
+    )
+    joined = records.filter(pl.col("model") == TRAINED).join(
+        random, on=["record_id", "class"], how="left", maintain_order="left"
+    )
+    trained = np.array(joined["lead_share"].to_list(), dtype=np.float64)
+    beyond = trained - np.array(joined["random_share"].to_list(), dtype=np.float64)
+    return joined.with_columns(pl.Series("lead_share", beyond.tolist(), pl.List(pl.Float64)))
 
 
 def _by_patient(

@@ -19,10 +19,10 @@ from leadlight.errors import LeadlightError
 from leadlight.explain import findings
 from leadlight.explain.averages import PatientMoments
 from leadlight.explain.beats import BeatWindow, average_beat, beat_places
+from leadlight.explain.findings import TRAINED
 from leadlight.explain.integrated_gradients import Precision, integrated_gradients
 from leadlight.explain.selection import UNLABELLED, Selection
 
-TRAINED, RANDOM = "trained", "random"
 # What is averaged over beats, see `findings.beat_table`.
 BEAT_FIELDS = ("mv", "relevance", "absolute_share")
 # Where a card names no threshold.
