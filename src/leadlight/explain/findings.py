@@ -2,10 +2,10 @@
 
 Long Parquet tables. `model` is "trained" or "random" (same architecture, random weights, same
 records). Intervals are 95 % by patient. `measure` in `leads.parquet` is "mean_relevance" (logits
-per sample, signed), "absolute_share" (the lead's share of the record's summed |relevance|) or, where
-there is a random network, "absolute_share_beyond_random" (the record's share less its share in the
-random network: relevance is gradient times signal, so shares follow amplitudes in any network, and
-only what goes beyond is learnt).
+per sample, signed), "absolute_share" (the lead's share of the record's summed |relevance|) or,
+where there is a random network, "absolute_share_beyond_random" (the record's share less its share
+in the random network). Relevance is gradient times signal, so shares follow amplitudes in any
+network: what a lead's share says of the trained one is what goes beyond the random one.
 """
 
 from collections.abc import Mapping
