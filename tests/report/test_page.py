@@ -196,12 +196,12 @@ def test_a_class_whose_rows_are_all_empty_gets_no_figures(
             nothing = nothing.with_columns(pl.col("group").replace("AF", "LBBB"))
         pl.concat([table, nothing]).write_parquet(path)
     (study / "findings" / "summary.json").write_text(
-        json.dumps({"classes": ["AF", "LBBB"], "counts": {"excluded": {}, "unlabelled": 7}})
+        json.dumps({"classes": ["AF", "LBBB"], "counts": {"excluded": {}, "refused_by_model": 7}})
     )
     text = _Page(write_report(study).read_text(encoding="utf-8")).text
     assert "No comparison of leads for LBBB." in text
     assert "No average beats for LBBB." in text
-    assert "not labelled7" in text
+    assert "refused by the model's card7" in text
     assert not list((study / "report" / "figures").glob("*LBBB*"))
 
 

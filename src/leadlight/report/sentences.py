@@ -144,6 +144,28 @@ def signed_sentences(leads: pl.DataFrame, class_name: str, control: str) -> list
     return sentences
 
 
+def beyond_random_sentences(leads: pl.DataFrame, class_name: str, control: str) -> list[str]:
+    """Which leads have a share of relevance that the random network does not give, if any."""
+    rows = leads.filter(
+        (pl.col("class") == class_name) & (pl.col("measure") == "absolute_share_beyond_random")
+        & pl.col("cliffs_delta").is_not_null()
+    )  # fmt: skip
+    if not rows.height:
+        return []
+    found = rows.sort(pl.col("cliffs_delta").abs(), descending=True).to_dicts()
+    clear = [row for row in found if row["q_value"] is not None and row["q_value"] < 0.05]
+    told = ", ".join(
+        f"{row['lead']} {delta_text(row)}, {q_text(row['q_value'])}" for row in (clear or found[:1])
+    )
+    if clear:
+        start = f"The share beyond that of random weights, record by record, differs from {control}"
+        return [f"{start} in {len(clear)} of {len(found)} leads (Cliff's delta): {told}."]
+    return [
+        "Taken beyond that of random weights, record by record, the share differs from "
+        f"{control} in no lead with q < 0.05; the nearest (Cliff's delta): {told}."
+    ]
+
+
 def beat_sentences(beats: pl.DataFrame, class_name: str, lead: str, control: str) -> list[str]:
     """Where in the average beat relevance is clearly above or below zero, per group and network."""
     sentences = []
