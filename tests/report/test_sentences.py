@@ -5,6 +5,7 @@ import pytest
 
 from leadlight.report.sentences import (
     beat_sentences,
+    beyond_random_sentences,
     identity_sentences,
     lead_sentences,
     number,
@@ -127,3 +128,12 @@ def test_a_signed_effect_is_credited_only_where_it_clears_random_weights() -> No
         [_signed("trained", "V1", 0.8, 0.5, 0.9), _signed("random", "V1", 0.5, 0.2, 0.7)]
     )
     assert "cannot be credited" in signed_sentences(close, "AF", "NORM")[0]
+
+
+def test_shares_beyond_random_weights_name_the_clear_leads_or_say_that_there_is_none() -> None:
+    row = _signed("trained", "V1", 0.7, 0.4, 0.9) | {"measure": "absolute_share_beyond_random"}
+    (told,) = beyond_random_sentences(pl.DataFrame([row]), "AF", "NORM")
+    assert "in 1 of 1 leads" in told
+    assert "V1 0.70 [0.40, 0.90]" in told
+    (told,) = beyond_random_sentences(pl.DataFrame([row | {"q_value": 0.3}]), "AF", "NORM")
+    assert "no lead with q < 0.05" in told

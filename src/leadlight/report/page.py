@@ -30,6 +30,7 @@ from leadlight.report.lead_figures import HIGHLIGHTED_LEAD, draw_leads
 from leadlight.report.results import Results, read_results
 from leadlight.report.sentences import (
     beat_sentences,
+    beyond_random_sentences,
     identity_sentences,
     lead_sentences,
     number,
@@ -273,7 +274,12 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
                 if results.records is not None
                 else [],
                 "leads": lead_sentences(leads, class_name, control) if leads is not None else [],
-                "signed": signed_sentences(leads, class_name, control) if leads is not None else [],
+                "signed": [
+                    *beyond_random_sentences(leads, class_name, control),
+                    *signed_sentences(leads, class_name, control),
+                ]
+                if leads is not None
+                else [],
                 "beats": beat_sentences(results.beats, class_name, lead, control)
                 if results.beats is not None and lead is not None
                 else [],
