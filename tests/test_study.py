@@ -1,11 +1,12 @@
 """From nothing to the page, as the demo does it."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from leadlight.demo import run_demo
+from leadlight.demo import real_ecg, run_demo
 from leadlight.errors import LeadlightError
 from leadlight.study import ExplainedStudy, explain_study
 
@@ -17,7 +18,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExplainedStudy
 
 
 @pytest.mark.slow
-def test_the_demo_explains_the_real_ecg_and_says_what_is_simulated(
+def test_the_demo_explains_thereal_ecg_and_says_what_is_simulated(
     demo: tuple[Path, ExplainedStudy],
 ) -> None:
     study, done = demo
@@ -51,6 +52,31 @@ def test_trained_and_random_networks_explain_the_same_records(
 def test_a_demo_is_not_overwritten_without_being_told(demo: tuple[Path, ExplainedStudy]) -> None:
     with pytest.raises(LeadlightError, match="already exists"):
         run_demo(demo[0], people=40)
+
+
+def test_the_same_command_goes_on_behind_a_finished_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "ecgs"
+    source.mkdir()
+    shutil.copyfile(real_ecg(), source / "one.dcm")
+    study = tmp_path / "study"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("leadlight.study.explain_cohort", killed)
+        with pytest.raises(KeyboardInterrupt):
+            explain_study(study, [source])
+    stored = (study / "records.parquet").stat().st_mtime_ns
+    assert explain_study(study, [source]).page.exists()
+    assert (study / "records.parquet").stat().st_mtime_ns == stored
+    other = tmp_path / "others"
+    other.mkdir()
+    shutil.copyfile(real_ecg(), other / "two.dcm")
+    with pytest.raises(LeadlightError, match="already exists"):
+        explain_study(study, [other])
 
 
 def test_a_study_without_cohort_or_sources_is_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def run_demo(
             installed without its sample files.
     """
     refuse_overwrite(study / "records.parquet", overwrite)
-    real = _real_ecg()
+    real = real_ecg()
     settings = {"people": people, "seed": seed, "real_ecg": REAL_ECG}
     with (
         CohortWriter(study, overwrite=overwrite, verb="demo", parameters=settings) as writer,
@@ -50,7 +50,8 @@ def run_demo(
     return explain_study(study, most_per_group=MOST_PER_GROUP, seed=seed, overwrite=True)
 
 
-def _real_ecg() -> Path:
+def real_ecg() -> Path:
+    """The path of the real ECG in pydicom's wheel; raises LeadlightError when it is absent."""
     # download=False: a wheel carries the file, and nothing may be fetched.
     path = get_testdata_file(REAL_ECG, download=False)
     if path is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from leadlight.classify.models import DEFAULT_MODEL, Model, load_model
 from leadlight.classify.predict import classify_cohort
-from leadlight.cohort.importing import import_cohort
+from leadlight.cohort.importing import import_cohort, is_imported
 from leadlight.cohort.labels import NORMAL
 from leadlight.errors import LeadlightError
 from leadlight.explain.cohort import explain_cohort
@@ -60,15 +60,17 @@ def explain_study(
     loaded = load_model(model)
     _refuse_unknown(classes, loaded)
     has_cohort = (study / "records.parquet").exists()
-    if sources:
+    # The same command given again goes on behind an import that is finished.
+    importing = bool(sources) and (overwrite or not is_imported(sources, study))
+    if importing:
         say(f"Importing into {study}")
         import_cohort(sources, study, labels=labels, workers=workers, overwrite=overwrite)
-    elif not has_cohort:
+    elif not sources and not has_cohort:
         raise LeadlightError(
             f"{study} holds no cohort.", advice="Give files or folders to import before --study."
         )
     probabilities = study / "classify" / loaded.card.model.name / "probabilities.parquet"
-    if sources or overwrite or not probabilities.exists():
+    if importing or overwrite or not probabilities.exists():
         classify_cohort(study, loaded, overwrite=True, seed=seed)
     explained = explain_cohort(
         study,
@@ -79,7 +81,7 @@ def explain_study(
         tolerance=tolerance,
         memory_mb=memory_mb,
         seed=seed,
-        overwrite=overwrite or bool(sources),
+        overwrite=overwrite or importing,
     )
     page = write_report(study, overwrite=True)
     return ExplainedStudy(page, dict(explained.summary))

@@ -67,7 +67,10 @@ def main() -> None:
         typer.echo(f"leadlight: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("leadlight: stopped; the same command goes on from here.", err=True)
+        typer.echo(
+            "leadlight: stopped. What was finished stays; import, measure and explain go on from there.",
+            err=True,
+        )
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away; nothing to tell anyone.

@@ -163,6 +163,19 @@ def import_cohort(
     return _summary(study, files, book, n_resumed, strict, time.monotonic() - started)
 
 
+def is_imported(sources: Sequence[Path], study: Path) -> bool:
+    """Whether the finished cohort of `study` is made of just these files (by path).
+
+    Raises:
+        LeadlightError: no recording is found in `sources`.
+    """
+    tables = [study / "records.parquet", study / "rejects.parquet"]
+    if not all(table.is_file() for table in tables):
+        return False
+    have = {name for table in tables for name in pl.read_parquet(table)["source"].to_list()}
+    return have == {str(path) for path in find_sources(sources).paths}
+
+
 def _read_into(writer: CohortWriter, files: Sources, book: "_Labels", workers: int) -> None:
     todo = [
         (path, name)
