@@ -68,7 +68,8 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo(
-            "leadlight: stopped. What was finished stays; import, measure and explain go on from there.",
+            "leadlight: stopped. What was finished stays; import, measure and explain go on from "
+            "there when given again.",
             err=True,
         )
         sys.exit(130)
