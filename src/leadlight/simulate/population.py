@@ -6,12 +6,14 @@ demonstration; they carry no genes.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from leadlight.ecg.leads import as_leads
 from leadlight.ecg.recording import Recording
+from leadlight.errors import LeadlightError
 from leadlight.simulate import rhythm, waves
 from leadlight.simulate.heart import (
     Array,
@@ -23,6 +25,8 @@ from leadlight.simulate.heart import (
 )
 from leadlight.simulate.lead_field import draw_lead_field, rotation
 from leadlight.simulate.noise import draw_levels
+from leadlight.simulate.people import People, draw_people
+from leadlight.simulate.traits import TRAIT_NAMES
 
 # How often each rhythm and each conduction is drawn: diseases far more often than in a clinic,
 # since a network has to learn them, and look-alikes that carry none of the six labels.
@@ -46,7 +50,7 @@ class SimulatedRecording:
 
 
 def simulate_recordings(
-    people: int,
+    people_count: int,
     *,
     seed: int,
     rate_hz: float = 500.0,
@@ -55,25 +59,55 @@ def simulate_recordings(
     conductions: Mapping[str, float] = CONDUCTIONS,
     noise: float = 1.0,
     first: int = 0,
+    people: People | None = None,
+    z_shift: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Iterator[SimulatedRecording]:
-    """Yield `people` simulated 12-lead ECGs.
+    """Yield `people_count` simulated 12-lead ECGs.
 
     Person i depends on `seed` and i alone, so that any part of a population can be made on its
     own (`first` is the number of the first person).
 
     Args:
-        people: how many.
+        people_count: how many.
         seed: of the whole population.
         rate_hz, duration_s: of each recording.
         rhythms, conductions: shares of each, by name; see `RHYTHMS` and `CONDUCTIONS`.
         noise: factor on the electrode noise; 0 is clean.
         first: number of the first person.
+        people: these people, instead of drawn ones; row i is the i-th recording, and `first` is
+            not used (`People.number` tells who they are).
+        z_shift: added to the z-scores of the named traits, one value for all or one per person.
+
+    Raises:
+        LeadlightError: `people` are not `people_count`, or a trait is unknown.
     """
-    for number in range(first, first + people):
-        rng = np.random.default_rng([seed, number])
-        yield _person(
-            f"sim{number:06d}", rng, rate_hz, duration_s, dict(rhythms), dict(conductions), noise
+    if people is None:
+        people = draw_people(range(first, first + people_count), seed)
+    if len(people) != people_count:
+        raise LeadlightError(
+            f"{people_count} recordings of {len(people)} people were asked for.",
+            advice="Ask for as many recordings as there are people.",
         )
+    z = _shifted(people.z, z_shift or {})
+    for row, number in enumerate(people.number.tolist()):
+        yield _person(
+            replace(people, z=z), row, np.random.default_rng([seed, number]), rate_hz,
+            duration_s, dict(rhythms), dict(conductions), noise,
+        )  # fmt: skip
+
+
+def _shifted(
+    z: npt.NDArray[np.float64], by: Mapping[str, npt.ArrayLike]
+) -> npt.NDArray[np.float64]:
+    shifted = np.array(z, dtype=float)
+    for name, amount in by.items():
+        if name not in TRAIT_NAMES:
+            raise LeadlightError(
+                f"{name} is not a trait of the heart.",
+                advice="The traits are " + ", ".join(TRAIT_NAMES) + ".",
+            )
+        shifted[:, TRAIT_NAMES.index(name)] += amount
+    return shifted
 
 
 def _pick(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
@@ -83,7 +117,8 @@ def _pick(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
 
 
 def _person(
-    record_id: str,
+    people: People,
+    row: int,
     rng: np.random.Generator,
     rate_hz: float,
     duration_s: float,
@@ -91,11 +126,12 @@ def _person(
     conductions: Mapping[str, float],
     noise: float,
 ) -> SimulatedRecording:
-    male = bool(rng.random() < 0.5)
-    age = float(np.clip(rng.normal(58, 17), 18, 95))
+    male, age = people.sex[row] == "M", float(people.age_years[row])
+    z = dict(zip(TRAIT_NAMES, people.z[row].tolist(), strict=True))
+    record_id = f"sim{int(people.number[row]):06d}"
     rhythm_name, conduction = _pick(rng, rhythms), _pick(rng, conductions)
     sinus_like = rhythm_name in ("sinus", "bradycardia", "tachycardia")
-    rate_bpm = _rate(rng, rhythm_name)
+    rate_bpm = _rate(rng, rhythm_name, z["heart_rate"])
     atrial_waves = None
     if rhythm_name == "AF":
         beats = rhythm.fibrillation(rng, rate_bpm, duration_s)
@@ -121,16 +157,16 @@ def _person(
         )
     mean_rr_s = float(np.median(beats.rr_s))
 
-    p_ms = float(np.clip(rng.normal(105 + 0.1 * (age - 58), 11), 70, 150))
+    p_ms = float(np.clip(105 + 0.1 * (age - 58) + 11 * z["p_duration"], 70, 150))
     first_degree = sinus_like and rng.random() < FIRST_DEGREE_SHARE
     if first_degree:
         pr_ms = 203.0 + float(rng.gamma(1.8, 26.0))
     else:
-        pr_ms = float(np.clip(rng.normal(156 + 0.25 * (age - 58), 18), 108, 196))
+        pr_ms = float(np.clip(156 + 0.25 * (age - 58) + 18 * z["pr_segment"], 108, 196))
     # A P wave inside the T wave before it is seen, one inside the QRS is not possible.
     pr_ms = min(pr_ms, 0.72 * 1e3 * mean_rr_s, 430.0)
     first_degree = first_degree and pr_ms > 200.0
-    p_amplitude = float(np.exp(rng.normal(np.log(0.105), 0.30)))
+    p_amplitude = float(0.105 * np.exp(0.30 * z["p_voltage"]))
     p = waves.p_wave(rng, p_ms, p_amplitude) if sinus_like else None
     ectopic_p = waves.p_wave(rng, 0.85 * p_ms, p_amplitude)
     ectopic_p = waves.Events(
@@ -140,10 +176,10 @@ def _person(
         ectopic_p.dipole_mv @ rotation(*rng.normal(0, 0.9, 3)).T,
     )
 
-    turn = rotation(*_heart_axis(rng, conduction, age))
+    turn = rotation(*_heart_axis(rng, conduction, age, z))
     infarct = rng.random() < INFARCT_SHARE
     changed_t = rng.random() < REPOLARISATION_SHARE
-    ventricles, concordance = _ventricles(rng, conduction, male, infarct, changed_t)
+    ventricles, concordance = _ventricles(rng, conduction, male, infarct, changed_t, z)
     ventricles = _turned(ventricles, turn)
     ectopic_ms = rng.uniform(125, 180)
     ectopic_qrs = waves.ectopic_ventricular_qrs(rng, ectopic_ms)
@@ -153,7 +189,7 @@ def _person(
         -rng.uniform(0.18, 0.4) * ectopic_qrs.dipole_mv.mean(axis=0),
         -0.08 * ectopic_qrs.dipole_mv.mean(axis=0),
     )
-    qtc_ms = rng.normal(404 if male else 416, 19) + 0.15 * (age - 58)
+    qtc_ms = (404 if male else 416) + 19 * z["qt_corrected"] + 0.15 * (age - 58)
     qt_ms = qtc_ms * mean_rr_s ** (1 / 3) + 0.8 * max(0.0, ventricles.qrs_ms - 100)
     qt_ms = float(np.clip(qt_ms, ventricles.qrs_ms + 170, min(620.0, 920 * mean_rr_s + 60)))
     heart = Heart(
@@ -204,16 +240,16 @@ def _person(
     return SimulatedRecording(recording, labels, fiducials, truth)
 
 
-def _rate(rng: np.random.Generator, rhythm_name: str) -> float:
+def _rate(rng: np.random.Generator, rhythm_name: str, z: float) -> float:
     if rhythm_name == "bradycardia":
-        return float(np.clip(rng.normal(52, 5), 33, 59))
+        return float(np.clip(52 + 5 * z, 33, 59))
     if rhythm_name == "tachycardia":
         return float(np.clip(101 + rng.gamma(1.8, 11), 101, 175))
     if rhythm_name == "AF":
-        return float(np.clip(rng.normal(94, 25), 42, 170))
+        return float(np.clip(94 + 25 * z, 42, 170))
     if rhythm_name == "junctional":
         return float(rng.uniform(38, 75))
-    return float(np.clip(rng.normal(74, 11), 57, 101))
+    return float(np.clip(74 + 11 * z, 57, 101))
 
 
 def _labels(
@@ -241,25 +277,30 @@ def _labels(
 
 
 def _heart_axis(
-    rng: np.random.Generator, conduction: str, age: float
+    rng: np.random.Generator, conduction: str, age: float, z: Mapping[str, float]
 ) -> tuple[float, float, float]:
     """Angles of the heart in the chest (radians): about x, y and z. About z is the frontal axis:
     negative turns it to the left."""
-    frontal = rng.normal(-0.006 * (age - 40), 0.38)
+    frontal = -0.006 * (age - 40) + 0.38 * z["qrs_axis_frontal"]
     if conduction == "LAFB":
         frontal = rng.normal(-1.45, 0.2)
     if conduction == "LBBB":
         frontal = rng.normal(-0.15, 0.45)
-    return rng.normal(0, 0.20), rng.normal(0, 0.24), frontal
+    return rng.normal(0, 0.20), 0.24 * z["qrs_axis_horizontal"], frontal
 
 
 def _ventricles(
-    rng: np.random.Generator, conduction: str, male: bool, infarct: bool, changed_t: bool
+    rng: np.random.Generator,
+    conduction: str,
+    male: bool,
+    infarct: bool,
+    changed_t: bool,
+    z: Mapping[str, float],
 ) -> tuple[Ventricles, float]:
     """QRS, ST and T before the heart is turned into its place; and how concordant T is (-1..1)."""
-    amplitude = float(np.exp(rng.normal(np.log(1.02 if male else 0.88), 0.23)))
-    normal_ms = float(np.clip(rng.normal(96 if male else 89, 8), 70, 112))
-    t_size = float(np.exp(rng.normal(np.log(0.30 if male else 0.24), 0.35)))
+    amplitude = float((1.02 if male else 0.88) * np.exp(0.23 * z["qrs_voltage"]))
+    normal_ms = float(np.clip((96 if male else 89) + 8 * z["qrs_duration"], 70, 112))
+    t_size = float((0.30 if male else 0.24) * np.exp(0.35 * z["t_voltage"]))
     t_dipole = t_size * (np.array([0.75, 0.55, -0.50]) + 0.16 * rng.standard_normal(3))
     st_dipole = 0.04 * rng.standard_normal(3) + (0.10 if male else 0.05) * t_dipole / t_size
     concordance = 1.0
