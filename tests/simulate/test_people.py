@@ -6,7 +6,7 @@ import pytest
 from leadlight.errors import LeadlightError
 from leadlight.simulate.people import draw_people
 from leadlight.simulate.population import simulate_recordings
-from leadlight.simulate.traits import HEART_TRAITS, TRAIT_NAMES
+from leadlight.simulate.traits import HEART_TRAITS
 
 SINUS, NORMAL = {"sinus": 1.0}, {"normal": 1.0}
 
