@@ -461,6 +461,12 @@ def test_studies_that_cannot_be_trained_on_are_refused_before_any_work(study, tm
     refused([study], "device", device="abacus")
 
 
+def test_a_recipe_may_name_a_study_that_is_not_at_hand(study, tmp_path, capsys):
+    settings = replace(brief(epochs=1), unknown_classes={"elsewhere": ("AF",)})
+    train([study], tmp_path / "model", settings)
+    assert "No study here is named elsewhere" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(study, tmp_path):
     with pytest.raises(LeadlightError, match="not a number"):
         train([study], tmp_path / "model", brief(learning_rate=1e30, gradient_norm=1e30))

@@ -8,20 +8,18 @@ or read before the network is final.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import torch
 from torch import nn
 from torch.nn import functional
 
-from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.atomic import refuse_overwrite, write_json
 from leadlight.classify import scoring
 from leadlight.classify.cards import CARD_FILE, ModelCard, OutputSection
 from leadlight.classify.dataset import PreparedSplit, batches, prepare_split
@@ -29,6 +27,12 @@ from leadlight.classify.fitting import autocast, fit, last_checkpoint
 from leadlight.classify.models import build_network, load_model, save_model
 from leadlight.classify.recipe import TrainingSettings, as_tables
 from leadlight.classify.sampling import Batch, epoch_batches, positive_weights, study_shares
+from leadlight.classify.training_card import (
+    choose_thresholds,
+    short_scores,
+    training_table,
+    write_trained_on,
+)
 from leadlight.cohort.splits import TEST, TRAIN, VALIDATION
 from leadlight.cohort.store import open_cohort
 from leadlight.errors import LeadlightError
@@ -150,7 +154,7 @@ def train(
     final = load_model(out / "checkpoint" / "best").network.to(device)
     held = [split_of(study, VALIDATION) for study in studies]
     probabilities = [_probabilities(final, part, settings) for part in held]
-    thresholds, chosen_on = _thresholds(deciding, held, probabilities, card.output.classes)
+    thresholds, chosen_on = choose_thresholds(deciding, held, probabilities, card.output.classes)
     card = card.with_output(thresholds=thresholds)
     scores = {}
     for study, validation, of_validation in zip(studies, held, probabilities, strict=True):
@@ -165,13 +169,13 @@ def train(
         )
     card = card.model_copy(
         update={
-            "training": _training_table(parts, deciding, shares, weight, chosen_on, settings)
+            "training": training_table(parts, deciding, shares, weight, chosen_on, settings)
             | {"epochs": fitted.history.height, "best_epoch": fitted.best_epoch},
-            "metrics": {name: _short_scores(table) for name, table in scores.items()},
+            "metrics": {name: short_scores(table) for name, table in scores.items()},
         }
     )
     write_json(out / "scores.json", scores)
-    _write_trained_on(out / "trained-on.parquet", parts, held)
+    write_trained_on(out / "trained-on.parquet", parts, held)
     write_provenance(out, "train", {"settings": as_tables(settings), "studies": list(by_name)})
     card = save_model(final.cpu(), card, out, overwrite=True)
     shutil.rmtree(out / "checkpoint")
@@ -254,98 +258,6 @@ def _probabilities(
     return pl.DataFrame({"record_id": part.records["record_id"], **columns})
 
 
-def _thresholds(
-    deciding: PreparedSplit,
-    held: Sequence[PreparedSplit],
-    probabilities: Sequence[pl.DataFrame],
-    classes: Sequence[str],
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Per class the threshold with the largest F1, and the records that it was chosen on.
-
-    Those are the deciding study's validation split; with too few positive patients there, all
-    studies'; with too few in all, the threshold is one half.
-    """
-    tables = [
-        part.records.select("patient_id", "labels", study=pl.lit(part.study)).hstack(
-            found.drop("record_id")
-        )
-        for part, found in zip(held, probabilities, strict=True)
-    ]
-    sources = [
-        (f"validation split of {part.study}", table)
-        for part, table in zip(held, tables, strict=True)
-        if part.study == deciding.study
-    ] + [("validation splits of all studies", pl.concat(tables, how="diagonal"))]
-    thresholds, chosen_on = {}, {}
-    for name in classes:
-        thresholds[name], chosen_on[name] = 0.5, "one half: too few positive patients to choose"
-        for source, table in sources:
-            if name not in table.columns:
-                continue
-            rows = table.filter(pl.col(name).is_not_null())
-            truth = rows["labels"].list.contains(name).to_numpy()
-            positive = rows.filter(truth).select("study", "patient_id").n_unique()
-            best = scoring.best_f1_threshold(truth, rows[name].to_numpy())
-            if positive >= scoring.MIN_POSITIVE_PATIENTS and best is not None and not truth.all():
-                thresholds[name], chosen_on[name] = round(best, 6), source
-                break
-    return thresholds, chosen_on
-
-
-def _training_table(
-    parts: Sequence[PreparedSplit],
-    deciding: PreparedSplit,
-    shares: npt.NDArray[np.float64],
-    weight: npt.NDArray[np.float64],
-    chosen_on: Mapping[str, str],
-    settings: TrainingSettings,
-) -> dict[str, Any]:
-    recipe = as_tables(settings)
-    recipe = {k: v for k, v in recipe.items() if k not in ("model", "input", "classes", "limits")}
-    return {
-        "data": [
-            {
-                "study": part.study,
-                "share": round(float(share), 4),
-                "n_records": len(part),
-                "n_patients": part.n_patients,
-                "positive_records": {
-                    name: int((part.truth * part.known)[:, column].sum())
-                    for column, name in enumerate(settings.classes)
-                },
-                "left_out": part.left_out,
-            }
-            for part, share in zip(parts, shares, strict=True)
-        ],
-        "licence_of_data": settings.licence_of_data,
-        "split": "train to fit, validation to stop and for thresholds, test for scores; by patient",
-        "stopped_by": deciding.study,
-        "thresholds_chosen_on": dict(chosen_on),
-        "positive_weights": {
-            name: round(float(w), 4) for name, w in zip(settings.classes, weight, strict=True)
-        },
-        "seed": settings.seed,
-        "date": datetime.now(UTC).date().isoformat(),
-        "recipe": recipe,
-    }
-
-
-def _short_scores(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores for the card: figures at the card's thresholds with intervals and counts."""
-    short: dict[str, Any] = {}
-    for split, scored in table["splits"].items():
-        for name, figures in scored["classes"].items():
-            entry = {key: value for key, value in figures.items() if key.startswith("n_")}
-            at_card = figures["at_card_threshold"]
-            for key in ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv"):
-                figure = figures[key] if key in ("auroc", "auprc") else at_card[key]
-                for end, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
-                    if figure[end] is not None:
-                        entry[key + suffix] = round(figure[end], 4)
-            short.setdefault(split, {})[name] = entry
-    return short
-
-
 def _claim(out: Path, resume: bool, overwrite: bool) -> None:
     """See that `out` may be written, and clear it where the user says so."""
     refuse_overwrite(out / CARD_FILE, overwrite)
@@ -365,9 +277,16 @@ def _check_studies(studies: Sequence[Path], settings: TrainingSettings) -> None:
     for name in names:
         if names.count(name) > 1:
             raise LeadlightError(f'Two studies are named "{name}".', advice="Rename a folder.")
-    for name in (settings.validation_study, *settings.unknown_classes):
-        if name and name not in names:
-            raise LeadlightError(f'"{name}" is none of the studies {", ".join(names)}.')
+    chosen = settings.validation_study
+    if chosen and chosen not in names:
+        raise LeadlightError(f'"{chosen}" is none of the studies {", ".join(names)}.')
+    # A recipe may speak of a study that is not at hand: it serves others as it stands.
+    for name, classes in settings.unknown_classes.items():
+        if name not in names:
+            say(
+                f"No study here is named {name}: every study's silence on "
+                f"{', '.join(classes)} counts as absence."
+            )
     if settings.study_weights and len(settings.study_weights) != len(names):
         raise LeadlightError(
             f"{len(settings.study_weights)} weights are given for {len(names)} studies.",
@@ -413,19 +332,6 @@ def _without(part: PreparedSplit, signals: frozenset[str]) -> PreparedSplit:
     """The part without records that another study holds out: the same ECG under another name."""
     keep = np.array([s not in signals for s in part.records["signal_sha256"]], dtype=bool)
     return part.only(keep, "same signal in another study's validation or test split")
-
-
-def _write_trained_on(
-    path: Path, parts: Sequence[PreparedSplit], held: Sequence[PreparedSplit]
-) -> None:
-    tables = [
-        part.records.select(
-            "record_id", "patient_id", "split", "signal_sha256", study=pl.lit(part.study)
-        )
-        for part in (*parts, *held)
-    ]
-    with written_whole(path) as partial:
-        pl.concat(tables).write_parquet(partial)
 
 
 def _fingerprint(settings: TrainingSettings, parts: Sequence[PreparedSplit]) -> str:
