@@ -1,0 +1,1 @@
+"""What genes do to the ECG: genotypes, covariates, association, and what carries them."""
