@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -94,19 +95,51 @@ def band_pass(
         )
     if not corners:
         return signal_mv.copy()
+    n = signal_mv.sizes["sample"]
+
+    def filtered(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return both_ways(rows, rate_hz, low_hz, high_hz, order=order)
+
+    return _along_sample(signal_mv, filtered, np.arange(n))
+
+
+def both_ways(
+    rows: npt.NDArray[np.float64],
+    rate_hz: float,
+    low_hz: float | None,
+    high_hz: float | None = None,
+    *,
+    order: int = 2,
+) -> npt.NDArray[np.float64]:
+    """`band_pass` on a bare array (row, sample) without gaps; one corner at least."""
+    sos, start = _butterworth(order, low_hz, high_hz, rate_hz)
+    n = rows.shape[-1]
+    # One period of the lower corner at each end, as far as the strip reaches, so that the slow
+    # filter settles before the strip begins.
+    slowest = high_hz if low_hz is None else low_hz
+    assert slowest is not None
+    settle = min(n - 1, int(np.ceil(rate_hz / slowest)))
+    first, last = rows[:, :1], rows[:, -1:]
+    begin = 2 * first - rows[:, settle:0:-1]
+    end = 2 * last - rows[:, -2 : -settle - 2 : -1]
+    long = np.concatenate([begin, rows, end], axis=1)
+    for _ in range(2):
+        long = sps.sosfilt(sos, long, axis=1, zi=start * long[:, :1])[0][:, ::-1].copy()
+    return np.asarray(long[:, settle : settle + n], dtype=np.float64)
+
+
+# A design takes as long as filtering ten seconds of a lead, and a cohort needs the same few.
+@lru_cache(maxsize=64)
+def _butterworth(
+    order: int, low_hz: float | None, high_hz: float | None, rate_hz: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Second-order sections, and the state in which each has settled on a one, (section, 1, 2)."""
+    corners = [corner for corner in (low_hz, high_hz) if corner is not None]
     kind = "bandpass" if len(corners) == 2 else "highpass" if high_hz is None else "lowpass"
     sos = sps.butter(
         order, corners if len(corners) == 2 else corners[0], kind, False, "sos", rate_hz
     )
-    n = signal_mv.sizes["sample"]
-    # One period of the lower corner at each end, as far as the strip reaches, so that the slow
-    # filter settles before the strip begins.
-    settle = min(n - 1, int(np.ceil(rate_hz / corners[0])))
-
-    def both_ways(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(sps.sosfiltfilt(sos, rows, axis=-1, padlen=settle), dtype=np.float64)
-
-    return _along_sample(signal_mv, both_ways, np.arange(n))
+    return sos, sps.sosfilt_zi(sos)[:, None, :]
 
 
 def _along_sample(
