@@ -128,6 +128,21 @@ def both_ways(
     return np.asarray(long[:, settle : settle + n], dtype=np.float64)
 
 
+def halved(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Every other sample of (row, sample) without gaps, after a half-band filter of seven taps.
+
+    A tenth of the time of `resample`, for looking at what lies well below a quarter of the rate:
+    from 500 Hz it keeps 20 Hz to 0.1 % and folds into the band below 30 Hz 3 % at the most.
+    """
+    padded = np.pad(rows, ((0, 0), (3, 4)), mode="edge")
+    n = rows.shape[1]
+    odd = padded[:, 0::2]  # the neighbours of the samples that stay, which are padded[:, 3::2]
+    keep = -(-n // 2)
+    near = odd[:, 1 : keep + 1] + odd[:, 2 : keep + 2]
+    far = odd[:, :keep] + odd[:, 3 : keep + 3]
+    return np.asarray(padded[:, 3 : 3 + n : 2] / 2 + (9 * near - far) / 32)
+
+
 # A design takes as long as filtering ten seconds of a lead, and a cohort needs the same few.
 @lru_cache(maxsize=64)
 def _butterworth(

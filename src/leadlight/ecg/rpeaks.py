@@ -13,7 +13,7 @@ import sleepecg
 import xarray as xr
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from leadlight.ecg.filtering import both_ways, resample
+from leadlight.ecg.filtering import both_ways, halved, resample
 from leadlight.ecg.leads import INDEPENDENT_LEADS
 
 # All work is done at one rate, so that a record gives the same beats at any rate it came in. The
@@ -107,21 +107,10 @@ def _at_work_rate(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.flo
             known = finite[row]
             values[row, ~known] = np.interp(at[~known], at[known], values[row, known])
     while rate_hz >= 2 * _WORK_HZ and rate_hz % (2 * _WORK_HZ) == 0:
-        values, rate_hz = _halved(values), rate_hz / 2
+        values, rate_hz = halved(values), rate_hz / 2
     if rate_hz == _WORK_HZ:
         return values
     return resample(xr.DataArray(values, dims=("lead", "sample")), rate_hz, _WORK_HZ).values
-
-
-def _halved(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Every other sample of (lead, sample), each with half of either neighbour.
-
-    What this folds back into the band of 30 Hz is damped by 29 dB or more, and an ECG has next to
-    nothing there.
-    """
-    padded = np.pad(values, ((0, 0), (1, 1)), mode="edge")
-    middle = padded[:, 1:-1:2]
-    return np.asarray(middle / 2 + (padded[:, 0:-2:2] + padded[:, 2::2]) / 4)
 
 
 def _detected(speed: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
