@@ -1,18 +1,74 @@
-"""A cohort of simulated people in a study folder, with the truth beside it."""
+"""A cohort of simulated people in a study folder, with the truth beside it.
 
+Records are made in parts of 256 (a shard of the cohort), by any number of processes, and each part
+is kept once it is whole: the same command goes on behind the last one after a kill, and what it
+ends with is the same to the byte. `.simulate.partial/` holds what is under way.
+"""
+
+import json
+import multiprocessing
+import shutil
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from leadlight.atomic import written_whole
+from leadlight import __version__
+from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.cohort.journal import PARTIAL as COHORT_PARTIAL
+from leadlight.cohort.signals import SHARD_RECORDS
 from leadlight.cohort.store import Cohort, CohortWriter, open_cohort
 from leadlight.ecg.quality import quality_flags
 from leadlight.errors import LeadlightError
-from leadlight.progress import bar
+from leadlight.progress import bar, say
 from leadlight.provenance import write_provenance
+from leadlight.simulate.genotyped_people import (
+    PREFIX,
+    Genomes,
+    GenotypedPeople,
+    make_genotyped_people,
+)
 from leadlight.simulate.heart import Fiducials
+from leadlight.simulate.people import People, draw_people
 from leadlight.simulate.population import SimulatedRecording, simulate_recordings
+
+PARTIAL = ".simulate.partial"
+# What a simulated study holds beside its cohort.
+RESULTS = ("truth", PREFIX, "phenotypes.parquet", "covariates.parquet")
+
+# People of a biobank: the rhythm and conduction that their genes and liabilities give, and a few
+# variants of conduction that are none of the diagnoses.
+_POPULATION_CONDUCTIONS = {"normal": 0.93, "IRBBB": 0.03, "LAFB": 0.03, "LVH": 0.01}
+
+_TASK_RECORDS = 32
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some people for one worker; all that their recordings depend on."""
+
+    people: People
+    affected: npt.NDArray[np.bool_] | None
+    seed: int
+    rate_hz: float
+    duration_s: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One person's recording with its quality flags."""
+
+    simulated: SimulatedRecording
+    flags: tuple[str, ...]
 
 
 def simulate_cohort(
@@ -23,46 +79,285 @@ def simulate_cohort(
     rate_hz: float = 500.0,
     duration_s: float = 10.0,
     noise: float = 1.0,
+    genomes: Genomes | None = None,
+    workers: int = 1,
     overwrite: bool = False,
 ) -> Cohort:
     """Make `people` simulated ECGs in `study`, and `truth/` with what made them.
 
     `truth/parameters.parquet` has one row per record (rhythm, conduction, intervals in ms, ...);
     `truth/fiducials.parquet` has `record_id, beat, wave (P, QRS, T), onset, peak, offset` in
-    samples, NaN where a wave is absent or the simulator does not define the point.
+    samples, NaN where a wave is absent or the simulator does not define the point. With `genomes`
+    there are also `genotypes/`, `phenotypes.parquet`, `covariates.parquet` and more of `truth/`
+    (docs/simulate.md), and the hearts are those of a population, in which diseases are as rare as
+    their liabilities make them; without, every diagnosis is common, for training.
+
+    The same arguments give the same people and the same bytes at any number of `workers`.
+
+    Args:
+        study: the study folder.
+        people: how many.
+        seed: of everything.
+        rate_hz, duration_s: of each recording.
+        noise: factor on the electrode noise; 0 is clean.
+        genomes: what genomes to give them; none where None.
+        workers: processes. With more than one, a script needs `if __name__ == "__main__":`.
+        overwrite: replace what the folder holds.
 
     Raises:
-        LeadlightError: `people` is not positive, or the folder holds a cohort already.
+        LeadlightError: `people` is not positive, the folder holds results already or an unfinished
+            simulation of other settings, or what `genomes` needs is out of range or not installed.
     """
     if people < 1:
         raise LeadlightError(f"{people} people were asked for.", advice="Ask for one or more.")
-    settings = {
+    if genomes is not None:
+        genomes.checked(people)
+    settings: dict[str, Any] = {
         "people": people,
         "seed": seed,
         "rate_hz": rate_hz,
         "duration_s": duration_s,
         "noise": noise,
+        "genomes": None if genomes is None else asdict(genomes),
     }
-    parameters: list[dict[str, object]] = []
-    fiducials: list[pl.DataFrame] = []
-    made = simulate_recordings(
-        people, seed=seed, rate_hz=rate_hz, duration_s=duration_s, noise=noise
-    )
-    with (
-        CohortWriter(study, overwrite=overwrite, verb="simulate", parameters=settings) as writer,
-        bar("Simulating hearts", people) as progress,
-    ):
-        for one in made:
-            writer.add(one.recording, one.labels, flags=quality_flags(one.recording))
-            parameters.append({"record_id": one.recording.record_id, **one.truth})
-            fiducials.append(_fiducial_rows(one, rate_hz))
-            progress.step()
-    with written_whole(study / "truth") as folder:
-        folder.mkdir()
-        pl.DataFrame(parameters).write_parquet(folder / "parameters.parquet")
-        pl.concat(fiducials).write_parquet(folder / "fiducials.parquet")
-        write_provenance(folder, "simulate", settings)
+    folder = study / PARTIAL
+    _take_folder(study, folder, {"layout": 1, "version": __version__, **settings}, overwrite)
+    with _locked(folder, study):
+        # `ready` with no unfinished cohort: only the last moves were cut off.
+        if not ((folder / "ready").exists() and not (study / COHORT_PARTIAL).exists()):
+            genotyped = None
+            if genomes is not None:
+                genotyped = make_genotyped_people(
+                    folder,
+                    people,
+                    [_record_id(number) for number in range(people)],
+                    seed=seed,
+                    genomes=genomes,
+                    workers=workers,
+                )
+            _make_records(study, folder, settings, genotyped, workers, overwrite)
+        _publish(study, folder)
     return open_cohort(study)
+
+
+def _record_id(number: int) -> str:
+    return f"sim{number:06d}"
+
+
+def _take_folder(study: Path, folder: Path, key: dict[str, Any], overwrite: bool) -> None:
+    """Make the working folder, or go on with one of the same settings.
+
+    Raises:
+        LeadlightError: results are there, or unfinished work of other settings, and `overwrite` is
+            not given.
+    """
+    key = json.loads(json.dumps(key))
+    try:
+        found = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found == key:
+        say("Going on with an unfinished simulation.")
+        return
+    if found is not None and not overwrite:
+        raise LeadlightError(
+            f"{folder} holds an unfinished simulation of other settings.",
+            advice="Run that one again to finish it, or give --overwrite to drop it.",
+        )
+    for name in ("records.parquet", "cohort.zarr", *RESULTS):
+        refuse_overwrite(study / name, overwrite)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_json(folder / "key.json", key)
+
+
+def _locked(folder: Path, study: Path) -> AbstractContextManager[Any]:
+    """Hold the working folder for this process alone."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return nullcontext()
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise LeadlightError(
+            f"Another process is simulating into {study}.", advice="Wait until it has finished."
+        ) from error
+    return lock
+
+
+def _make_records(
+    study: Path,
+    folder: Path,
+    settings: Mapping[str, Any],
+    genotyped: GenotypedPeople | None,
+    workers: int,
+    overwrite: bool,
+) -> None:
+    """Stream the recordings into the cohort and their truth into parts, then finish both."""
+    count = int(settings["people"])
+    parts = folder / "truth-parts"
+    parts.mkdir(exist_ok=True)
+    with (
+        CohortWriter(
+            study,
+            # What may not be replaced was refused before the work began.
+            overwrite=overwrite,
+            made_from={"simulation": dict(settings)},
+            verb="simulate",
+            parameters=settings,
+        ) as writer,
+        bar("Simulating hearts", count) as progress,
+    ):
+        done = len(writer)
+        progress.step(done)
+        parameters: list[dict[str, object]] = []
+        fiducials: list[pl.DataFrame] = []
+        rate_hz = float(settings["rate_hz"])
+        for number, one in enumerate(_recordings(settings, genotyped, done, workers), start=done):
+            parameters.append({"record_id": _record_id(number), **one.simulated.truth})
+            fiducials.append(_fiducial_rows(one.simulated, rate_hz))
+            if len(parameters) == SHARD_RECORDS or number == count - 1:
+                # Before the shard itself, which is committed with its last record.
+                _write_truth_part(parts, number // SHARD_RECORDS, parameters, fiducials)
+                parameters, fiducials = [], []
+            writer.add(one.simulated.recording, one.simulated.labels, flags=one.flags)
+            progress.step()
+        _finish_tables(folder, count, settings)
+        write_json(folder / "ready", True)
+
+
+def _recordings(
+    settings: Mapping[str, Any], genotyped: GenotypedPeople | None, first: int, workers: int
+) -> Iterator[_Made]:
+    """The recordings from person `first` on, in order, from this process or from several."""
+    tasks = _tasks(settings, genotyped, first)
+    if workers <= 1:
+        for task in tasks:
+            yield from _make(task)
+        return
+    # A fork would copy the locks of the array libraries; a fork server starts clean.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        under_way: deque[Future[list[_Made]]] = deque()
+        for task in tasks:
+            under_way.append(pool.submit(_make, task))
+            if len(under_way) >= workers * _AHEAD:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+
+
+def _tasks(
+    settings: Mapping[str, Any], genotyped: GenotypedPeople | None, first: int
+) -> Iterator[_Task]:
+    count, seed = int(settings["people"]), int(settings["seed"])
+    for start in range(first, count, _TASK_RECORDS):
+        rows = np.arange(start, min(start + _TASK_RECORDS, count))
+        yield _Task(
+            draw_people(rows.tolist(), seed) if genotyped is None else _of(genotyped.people, rows),
+            None if genotyped is None else genotyped.affected[rows],
+            seed,
+            float(settings["rate_hz"]),
+            float(settings["duration_s"]),
+            float(settings["noise"]),
+        )
+
+
+def _make(task: _Task) -> list[_Made]:
+    """The recordings of a task's people, in their order."""
+    if task.affected is None:
+        made = list(
+            simulate_recordings(
+                len(task.people),
+                seed=task.seed,
+                rate_hz=task.rate_hz,
+                duration_s=task.duration_s,
+                noise=task.noise,
+                people=task.people,
+            )
+        )
+    else:
+        made = _population_recordings(task)
+    return [_Made(one, quality_flags(one.recording)) for one in made]
+
+
+def _population_recordings(task: _Task) -> list[SimulatedRecording]:
+    assert task.affected is not None
+    by_row: dict[int, SimulatedRecording] = {}
+    groups: dict[tuple[bool, ...], list[int]] = {}
+    for row, affected in enumerate(task.affected.tolist()):
+        groups.setdefault(tuple(affected), []).append(row)
+    for (fibrillates, left, right), rows in groups.items():
+        made = simulate_recordings(
+            len(rows),
+            seed=task.seed,
+            rate_hz=task.rate_hz,
+            duration_s=task.duration_s,
+            noise=task.noise,
+            people=_of(task.people, np.array(rows)),
+            rhythms={"AF": 1.0} if fibrillates else {"sinus": 1.0},
+            conductions={"LBBB": 1.0} if left else {"RBBB": 1.0} if right
+            else _POPULATION_CONDUCTIONS,
+        )  # fmt: skip
+        by_row.update(zip(rows, made, strict=True))
+    return [by_row[row] for row in range(len(by_row))]
+
+
+def _of(people: People, rows: npt.NDArray[np.int64]) -> People:
+    return replace(
+        people,
+        **{
+            name: getattr(people, name)[rows]
+            for name in ("number", "sex", "age_years", "height_cm", "body_mass_index", "z")
+        },
+    )
+
+
+def _write_truth_part(
+    parts: Path, part: int, parameters: list[dict[str, object]], fiducials: list[pl.DataFrame]
+) -> None:
+    with written_whole(parts / f"parameters-{part:05d}.parquet") as partial:
+        pl.DataFrame(parameters, infer_schema_length=None).write_parquet(partial)
+    with written_whole(parts / f"fiducials-{part:05d}.parquet") as partial:
+        pl.concat(fiducials).write_parquet(partial)
+
+
+def _finish_tables(folder: Path, count: int, settings: Mapping[str, Any]) -> None:
+    """Put all that is published beside the cohort into `final/`."""
+    with written_whole(folder / "final") as final:
+        final.mkdir()
+        tables = folder / "tables"
+        if tables.exists():
+            shutil.copytree(tables, final, dirs_exist_ok=True)
+            (final / "people.npz").unlink()
+        truth = final / "truth"
+        truth.mkdir(exist_ok=True)
+        n_parts = -(-count // SHARD_RECORDS)
+        for table in ("parameters", "fiducials"):
+            names = [folder / "truth-parts" / f"{table}-{n:05d}.parquet" for n in range(n_parts)]
+            pl.scan_parquet(names).sink_parquet(truth / f"{table}.parquet", row_group_size=100_000)
+        write_provenance(truth, "simulate", settings)
+
+
+def _publish(study: Path, folder: Path) -> None:
+    """Move everything to its final name; what an earlier simulation left is replaced."""
+    final = folder / "final"
+    if (folder / PREFIX).exists():
+        (folder / PREFIX).replace(final / PREFIX)
+    for name in RESULTS:
+        made, there = final / name, study / name
+        if made.exists() or (final / "truth").exists():
+            if there.is_dir():
+                shutil.rmtree(there)
+            else:
+                there.unlink(missing_ok=True)
+        if made.exists():
+            made.replace(there)
+    shutil.rmtree(folder)
 
 
 def _fiducial_rows(one: SimulatedRecording, rate_hz: float) -> pl.DataFrame:
