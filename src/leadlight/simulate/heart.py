@@ -1,7 +1,7 @@
 """One simulated heart beats into twelve leads, and says what it did.
 
-A moving dipole made of Gaussian events (`waves`), a rhythm (`rhythm`), a torso (`lead_field`) and
-electrode noise (`noise`). The same heart with the same seed gives the same samples.
+A rhythm (`rhythm`), the waves of each kind of beat (`waves`, `conduction`), breathing and electrode
+noise (`noise`). The same heart with the same generators gives the same samples.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,33 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from leadlight.simulate.lead_field import rotation, twelve_from_independent
+from leadlight.simulate.lead_field import DOWER, twelve_from_independent
 from leadlight.simulate.noise import NoiseLevels, make_noise
-from leadlight.simulate.rhythm import (
-    ATRIAL_ECTOPIC,
-    SINUS,
-    VENTRICULAR_ECTOPIC,
-    BeatTimes,
-)
-from leadlight.simulate.waves import Events, evaluate, t_wave
+from leadlight.simulate.rhythm import ATRIAL_ECTOPIC, VENTRICULAR_ECTOPIC, BeatTimes
+from leadlight.simulate.waves import Single, Wave, visible_limits_ms
 
 Array = npt.NDArray[np.floating]
 
-# A beat's events are negligible outside this window around its QRS onset.
-_BEFORE_MS, _AFTER_MS = 520.0, 780.0
+# A wave is seen where it departs from its baseline by so much in some lead: by so many mV, or by
+# this share of its own largest deflection where that is more.
+SEEN = {"P": (0.015, 0.10), "QRS": (0.030, 0.03), "T": (0.020, 0.06)}
 
 
 @dataclass(frozen=True)
 class Ventricles:
-    """One way for the ventricles to fire and recover (`t_dipole_mv`, `st_dipole_mv`: (axis,))."""
+    """One way for the ventricles to fire and recover.
 
-    qrs: Events
+    Attributes:
+        qrs: from the QRS onset.
+        qrs_ms: nominal duration; ST-T hangs on the end of it.
+        t: from the end of QRS, ST-T with U, at the heart's mean rate.
+        t_alone: the same without U.
+    """
+
+    qrs: Wave
     qrs_ms: float
-    t_dipole_mv: Array
-    st_dipole_mv: Array
+    t: Wave
+    t_alone: Wave
 
 
 @dataclass(frozen=True)
@@ -47,30 +50,57 @@ class FibrillatoryWaves:
 
 
 @dataclass(frozen=True)
+class Variation:
+    """What differs between the beats of a recording.
+
+    Attributes:
+        breathing_turn_rad: about x, y, z at the height of a breath.
+        breathing_amplitude: relative.
+        beat_amplitude: relative, SD from beat to beat, of QRS; T and P vary twice as much.
+        pr_ms, qt_ms: SD from beat to beat.
+    """
+
+    breathing_turn_rad: Array
+    breathing_amplitude: float
+    beat_amplitude: float
+    pr_ms: float
+    qt_ms: float
+
+
+@dataclass(frozen=True)
 class Heart:
-    """All parameters of one person's heart, torso and recording."""
+    """All that beats into one recording.
+
+    Attributes:
+        beats: when.
+        p, ectopic_p: from their onset; None without P waves.
+        pr_ms: nominal, from P onset to QRS onset.
+        ventricles, ectopic_ventricles: of the two kinds of beats.
+        jt_ms: nominal, from the end of QRS to the end of T at the mean rate.
+        electrodes: (lead, lead of INDEPENDENT_LEADS) what electrodes out of place make of it.
+    """
 
     beats: BeatTimes
-    p: Events | None
-    ectopic_p: Events
-    p_ms: float
+    p: Wave | None
+    ectopic_p: Wave | None
     pr_ms: float
     ventricles: Ventricles
-    ectopic_ventricles: Ventricles
-    qt_ms: float
-    t_peak_to_end_ms: float
+    ectopic_ventricles: Ventricles | None
+    jt_ms: float
     atrial_waves: FibrillatoryWaves | None
-    lead_field: Array
-    breathing_turn_rad: float
+    variation: Variation
+    electrodes: Array
     noise: NoiseLevels
 
 
 @dataclass(frozen=True)
 class Fiducials:
-    """True wave limits, in seconds from the start of the recording; NaN where a wave is absent.
+    """Where a careful reader of the noiseless twelve leads sees the waves of each beat.
 
-    Each array is (beat,). Limits are where the events that make the wave fall under about 5 % of
-    their peaks.
+    Seconds from the start of the recording, one per beat; NaN where a wave is absent. A wave
+    lasts from where the first to where the last of the twelve leads is away from that wave's
+    baseline by `SEEN`: the larger of a voltage and a share of the wave's peak. Only beats whose
+    QRS and T lie inside the recording are listed; `ectopic` says which of them are.
     """
 
     p_onset_s: Array
@@ -79,86 +109,161 @@ class Fiducials:
     qrs_offset_s: Array
     t_peak_s: Array
     t_offset_s: Array
+    p_peak_s: Array
+    r_peak_s: Array
+    t_onset_s: Array
+    ectopic: npt.NDArray[np.bool_]
 
 
 def beat_into_leads(
-    heart: Heart, rng: np.random.Generator, *, rate_hz: float, duration_s: float
-) -> tuple[npt.NDArray[np.float32], Fiducials]:
-    """(lead of LEADS, sample) in millivolt, and the true fiducials of the beats inside."""
+    heart: Heart,
+    beat_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+    *,
+    rate_hz: float,
+    duration_s: float,
+) -> tuple[Single, Fiducials]:
+    """(lead of LEADS, sample) in millivolt, and the true limits of the beats inside."""
     n_samples = round(duration_s * rate_hz)
-    independent = np.zeros((8, n_samples))
-    mean_rr = float(np.mean(heart.beats.rr_s))
-    breathing_hz, breathing_phase = rng.uniform(0.15, 0.35), rng.uniform(0, 2 * np.pi)
-    limits: list[tuple[float, ...]] = []
-    own_leads = {}  # each wave's own departure from a pure dipole, the same in every beat
-    for onset_s, kind, rr_s in zip(
-        heart.beats.onset_s, heart.beats.kind, heart.beats.rr_s, strict=True
-    ):
-        if onset_s > duration_s + _BEFORE_MS / 1e3:
-            continue
-        ventricles = heart.ectopic_ventricles if kind == VENTRICULAR_ECTOPIC else heart.ventricles
-        # QT follows the interval before it only in part.
-        qt_ms = heart.qt_ms * np.clip(rr_s / mean_rr, 0.5, 1.6) ** 0.18
-        qt_ms += ventricles.qrs_ms - heart.ventricles.qrs_ms
-        peak_ms = qt_ms - heart.t_peak_to_end_ms
-        t = t_wave(
-            peak_ms, qt_ms, ventricles.t_dipole_mv, ventricles.st_dipole_mv, ventricles.qrs_ms
-        )
-        p = {SINUS: heart.p, ATRIAL_ECTOPIC: heart.ectopic_p}.get(int(kind))
-        p = p if heart.p is not None else None
-        pr_ms = heart.pr_ms + 2.0 * rng.standard_normal()
+    times, vary = heart.beats, heart.variation
+    count = len(times.onset_s)
+    # Always the same draws, so that a twin's beats differ by what it lacks alone.
+    breathing_phase = beat_rng.uniform(0, 2 * np.pi)
+    jitter = beat_rng.standard_normal((5, count))
+    leads = np.zeros((8, n_samples), dtype=np.float32)
+    mean_rr = float(np.mean(times.rr_s))
+    ventricular = times.kind == VENTRICULAR_ECTOPIC
+    early_p = times.kind == ATRIAL_ECTOPIC
 
-        breath = np.sin(2 * np.pi * breathing_hz * onset_s + breathing_phase)
-        turn = heart.breathing_turn_rad * breath
-        field = heart.lead_field @ rotation(0.4 * turn, 0.3 * turn, turn)
-        field = field * (1 + 0.03 * breath + 0.008 * rng.standard_normal())
+    # QT follows the interval before it only in part.
+    jt = 1 + 0.18 * np.log(np.clip(times.rr_s / mean_rr, 0.5, 1.6))
+    jt += vary.qt_ms / heart.jt_ms * jitter[0]
+    p_at = times.onset_s - (heart.pr_ms + vary.pr_ms * jitter[1]) / 1e3
+    qrs_size = 1 + vary.beat_amplitude * jitter[2]
+    t_size = qrs_size * (1 + 2 * vary.beat_amplitude * jitter[3])
+    p_size = 1 + 2 * vary.beat_amplitude * jitter[4]
 
-        first = max(0, int(np.ceil((onset_s - _BEFORE_MS / 1e3) * rate_hz)))
-        last = min(n_samples, int((onset_s + _AFTER_MS / 1e3) * rate_hz))
-        if last <= first:
+    for kind, ventricles in ((False, heart.ventricles), (True, heart.ectopic_ventricles)):
+        of = np.flatnonzero(ventricular == kind)
+        if ventricles is None or not len(of):
             continue
-        time_ms = (np.arange(first, last) / rate_hz - onset_s) * 1e3
-        for name, events, shift_ms in (
-            ("p", p, -pr_ms),
-            (f"qrs{ventricles.qrs_ms}", ventricles.qrs, 0.0),
-            ("t", t, 0.0),
-        ):
-            if events is None:
-                continue
-            leads = events.dipole_mv @ field.T
-            if name not in own_leads:
-                own_leads[name] = 0.05 * rng.standard_normal(leads.shape)
-            leads = leads + own_leads[name][: len(leads)] * np.linalg.norm(
-                events.dipole_mv, axis=1, keepdims=True
-            )
-            independent[:, first:last] += leads.T @ evaluate(events, time_ms - shift_ms)
-        if onset_s >= 0 and onset_s + qt_ms / 1e3 <= duration_s:
-            p_onset = onset_s - pr_ms / 1e3 if p is not None else np.nan
-            limits.append(
-                (
-                    p_onset,
-                    p_onset + heart.p_ms / 1e3,
-                    onset_s,
-                    onset_s + ventricles.qrs_ms / 1e3,
-                    onset_s + peak_ms / 1e3,
-                    onset_s + qt_ms / 1e3,
-                )
-            )
+        onset = times.onset_s[of]
+        _place(leads, ventricles.qrs, onset, qrs_size[of], 1.0, rate_hz)
+        end = onset + ventricles.qrs_ms / 1e3
+        _place(leads, ventricles.t, end, t_size[of], jt[of], rate_hz)
+    for p, of in ((heart.p, ~ventricular & ~early_p), (heart.ectopic_p, early_p)):
+        if p is not None and heart.p is not None and of.any():
+            _place(leads, p, p_at[of], p_size[of], 1.0, rate_hz)
     if heart.atrial_waves is not None:
-        independent += _atrial_waves(heart, rng, n_samples, rate_hz)
-    independent += make_noise(rng, heart.noise, n_samples, rate_hz)
-    columns = np.array(limits, dtype=float).reshape(-1, 6).T
-    return twelve_from_independent(independent), Fiducials(*columns)
+        leads += _atrial_waves(heart.atrial_waves, beat_rng, n_samples, rate_hz)
+    leads = _breathe(leads, vary, times.breathing_hz, breathing_phase, rate_hz)
+    leads = heart.electrodes.astype(np.float32) @ leads
+    noise = make_noise(noise_rng, heart.noise, n_samples, rate_hz)
+    if noise is not None:
+        leads += noise
+    if np.isfinite(heart.noise.clip_mv):
+        np.clip(leads, -heart.noise.clip_mv, heart.noise.clip_mv, out=leads)
+    return twelve_from_independent(leads), _fiducials(heart, p_at, jt, duration_s)
 
 
-def _atrial_waves(heart: Heart, rng: np.random.Generator, n_samples: int, rate_hz: float) -> Array:
+def _place(
+    leads: Single,
+    drawn: Wave,
+    at_s: Array,
+    size: Array,
+    stretch: Array | float,
+    rate_hz: float,
+) -> None:
+    """Add the wave to `leads` (lead, sample) at times `at_s` (beat), with its size and stretch."""
+    n_samples, points = leads.shape[1], drawn.leads_mv.shape[1]
+    stretch = np.broadcast_to(stretch, at_s.shape)
+    first = np.ceil((at_s + drawn.start_ms / 1e3 * stretch) * rate_hz)
+    stop = np.floor((at_s + drawn.stop_ms / 1e3 * stretch) * rate_hz) + 1
+    first = np.clip(first, 0, n_samples).astype(np.int64)
+    stop = np.clip(stop, 0, n_samples).astype(np.int64)
+    # Neighbours of one kind rarely overlap; taken in turn, never within one addition.
+    for turn in (0, 1):
+        begin, end = first[turn::2], stop[turn::2]
+        end[:-1] = np.minimum(end[:-1], begin[1:])
+        length = np.maximum(end - begin, 0)
+        if not length.sum():
+            continue
+        beat = np.repeat(np.arange(len(begin)), length)
+        sample = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - begin, length)
+        scale = 1e3 / (drawn.step_ms * stretch[turn::2])
+        place = (sample / rate_hz - at_s[turn::2][beat]) * scale[beat]
+        place -= drawn.start_ms / drawn.step_ms
+        left = np.clip(place.astype(np.int64), 0, points - 2)
+        share = (place - left).astype(np.float32)
+        low, high = drawn.leads_mv[:, left], drawn.leads_mv[:, left + 1]
+        high -= low
+        high *= share
+        low += high
+        low *= size[turn::2].astype(np.float32)[beat]
+        leads[:, sample] += low
+
+
+def _breathe(
+    leads: Single, vary: Variation, breathing_hz: float, phase: float, rate_hz: float
+) -> Single:
+    """The heart turns and the torso's transfer changes with every breath."""
+    time_s = np.arange(leads.shape[1], dtype=np.float32) / np.float32(rate_hz)
+    breath = np.sin(np.float32(2 * np.pi * breathing_hz) * time_s + np.float32(phase))
+    x, y, z = vary.breathing_turn_rad
+    turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    change = DOWER @ turn @ _TO_DIPOLE + vary.breathing_amplitude * np.eye(8)
+    turned = change.astype(np.float32) @ leads
+    turned *= breath
+    turned += leads
+    return turned
+
+
+_TO_DIPOLE = np.linalg.pinv(DOWER)
+
+
+def _fiducials(heart: Heart, p_at: Array, jt: Array, duration_s: float) -> Fiducials:
+    times = heart.beats
+    count = len(times.onset_s)
+    found = {name: np.full(count, np.nan) for name in Fiducials.__dataclass_fields__}
+    ventricular = times.kind == VENTRICULAR_ECTOPIC
+    for kind, ventricles in ((False, heart.ventricles), (True, heart.ectopic_ventricles)):
+        of = ventricular == kind
+        if ventricles is None or not of.any():
+            continue
+        on, top, off = visible_limits_ms(ventricles.qrs, *SEEN["QRS"])
+        t_on, t_top, t_off = visible_limits_ms(ventricles.t_alone, *SEEN["T"])
+        onset = times.onset_s[of]
+        found["qrs_onset_s"][of] = onset + on / 1e3
+        found["r_peak_s"][of] = onset + top / 1e3
+        found["qrs_offset_s"][of] = onset + off / 1e3
+        end = onset + ventricles.qrs_ms / 1e3
+        found["t_onset_s"][of] = end + jt[of] * t_on / 1e3
+        found["t_peak_s"][of] = end + jt[of] * t_top / 1e3
+        found["t_offset_s"][of] = end + jt[of] * t_off / 1e3
+    early = times.kind == ATRIAL_ECTOPIC
+    for p, of in ((heart.p, ~ventricular & ~early), (heart.ectopic_p, early)):
+        if p is None or heart.p is None or not of.any():
+            continue
+        for name, limit in zip(
+            ("p_onset_s", "p_peak_s", "p_offset_s"), visible_limits_ms(p, *SEEN["P"]), strict=True
+        ):
+            found[name][of] = p_at[of] + limit / 1e3
+    found["ectopic"] = times.kind != 0
+    inside = (found["qrs_onset_s"] >= 0) & (found["t_offset_s"] <= duration_s)
+    kept = {name: values[inside] for name, values in found.items()}
+    out = (kept["p_onset_s"] < 0) | (kept["p_offset_s"] > duration_s)
+    for name in ("p_onset_s", "p_peak_s", "p_offset_s"):
+        kept[name] = np.where(out, np.nan, kept[name])
+    return Fiducials(**kept)
+
+
+def _atrial_waves(
+    waves: FibrillatoryWaves, rng: np.random.Generator, n_samples: int, rate_hz: float
+) -> Single:
     """(lead of INDEPENDENT_LEADS, sample) of fibrillatory or flutter waves."""
-    waves = heart.atrial_waves
-    assert waves is not None
     time_s = np.arange(n_samples) / rate_hz
-    total = np.zeros((8, n_samples))
-    sources = 1 if waves.regular else 3
-    for source in range(sources):
+    total = np.zeros((8, n_samples), dtype=np.float32)
+    for source in range(1 if waves.regular else 3):
         if waves.regular:
             phase = 2 * np.pi * waves.rate_hz * (time_s - waves.phase_s)
             strength = np.ones(n_samples)
@@ -168,9 +273,11 @@ def _atrial_waves(heart: Heart, rng: np.random.Generator, n_samples: int, rate_h
             phase = 2 * np.pi * np.cumsum(np.interp(time_s, knots, rate)) / rate_hz
             phase += rng.uniform(0, 2 * np.pi)
             strength = np.interp(time_s, knots, rng.lognormal(-0.15, 0.55, knots.size))
+        phase = phase.astype(np.float32)
         shape = np.sin(phase) + 0.40 * np.sin(2 * phase + 0.6) + 0.16 * np.sin(3 * phase + 1.1)
+        shape *= strength.astype(np.float32)
         turn = 0.0 if source == 0 else 0.35
         dipole = waves.dipole + turn * rng.standard_normal(3)
-        share = 1.0 if source == 0 else 0.6
-        total += np.outer(heart.lead_field @ dipole, share * strength * shape)
-    return waves.amplitude_mv * total
+        share = waves.amplitude_mv * (1.0 if source == 0 else 0.6)
+        total += np.outer((share * DOWER @ dipole).astype(np.float32), shape)
+    return total

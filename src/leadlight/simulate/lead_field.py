@@ -23,6 +23,19 @@ DOWER = np.array(
         [0.831, 0.076, 0.230],
     ]
 )
+# (lead of LEADS, lead of INDEPENDENT_LEADS): the twelve leads from the eight, by the lead algebra.
+TWELVE_OF_EIGHT = np.array(
+    [
+        [
+            dict(zip(("I", "II"), DERIVED_FROM_I_II[lead], strict=True)).get(own, 0.0)
+            if lead in DERIVED_FROM_I_II
+            else float(lead == own)
+            for own in INDEPENDENT_LEADS
+        ]
+        for lead in LEADS
+    ],
+    dtype=np.float32,
+)
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -47,6 +60,23 @@ def independent_from_electrodes(
     right, left, foot = potentials_mv[:3]
     wilson = (right + left + foot) / 3.0
     return np.concatenate([np.stack([left - right, foot - right]), potentials_mv[3:] - wilson])
+
+
+def electrodes_moved(rng: np.random.Generator, spread: float) -> npt.NDArray[np.floating]:
+    """(lead, lead of INDEPENDENT_LEADS): what chest electrodes out of place make of a recording.
+
+    An electrode between its neighbours' places shows a mixture of their leads; `spread` is the SD
+    of the shift in electrode distances. The limb leads stay.
+    """
+    shift = spread * (0.6 * rng.standard_normal() + 0.8 * rng.standard_normal(6))
+    place = np.clip(np.arange(6) + np.clip(shift, -0.7, 0.7), 0, 5)
+    moved = np.eye(8)
+    for row, at in enumerate(place):
+        left = min(int(at), 4)
+        moved[2 + row, 2:] = 0.0
+        moved[2 + row, 2 + left] = 1 - (at - left)
+        moved[2 + row, 3 + left] = at - left
+    return moved
 
 
 def draw_lead_field(rng: np.random.Generator, spread: float = 1.0) -> npt.NDArray[np.floating]:

@@ -1,8 +1,11 @@
-"""The waves of one beat as Gaussian events of a dipole: P, QRS, ST and T, healthy and diseased.
+"""The waves of a beat as sums of bell-shaped events, each with its own strength in each lead.
 
-After the dynamical model of McSharry et al. (2003), in three dimensions and with each event's
-own direction. Vectors are in millivolt with x to the left, y to the feet, z to the back. Times of
-P are relative to the P onset, those of all others to the QRS onset, in milliseconds.
+An event is a cubic B-spline, which is a Gaussian to within a few per cent and is exactly zero
+outside of four knots, so that a wave begins and ends somewhere. P and QRS have their events at
+fixed fractions of their own duration; ST-T and U at fractions of the way from the end of QRS to
+the end of T. After the Gaussian events of McSharry et al. (2003), with a vector over leads in the
+place of a single strength; the part of it that a dipole in the torso of `lead_field` makes is its
+dipole.
 """
 
 from dataclasses import dataclass
@@ -10,135 +13,115 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.floating]
+from leadlight.ecg.leads import INDEPENDENT_LEADS
+from leadlight.simulate.lead_field import TWELVE_OF_EIGHT
+
+Array = npt.NDArray[np.float64]
+Single = npt.NDArray[np.float32]
+
+# Support of the first and the last event and number of events, in fractions of the wave.
+P_SPAN, P_EVENTS = (-0.10, 1.10), 9
+QRS_SPAN, QRS_EVENTS = (-0.08, 1.10), 15
+T_SPAN, T_EVENTS = (-0.16, 1.18), 15
+U_SPAN, U_EVENTS = (1.00, 1.90), 5
+GRID = 256  # points of a template
 
 
 @dataclass(frozen=True)
-class Events:
-    """Gaussian events of one wave.
+class Wave:
+    """One wave of one person, drawn once and placed at every beat.
 
     Attributes:
-        centre_ms: (event,) time of each event's peak.
-        rise_ms, fall_ms: (event,) standard deviations before and after the peak.
-        dipole_mv: (event, axis) vector at the peak.
+        leads_mv: (lead of INDEPENDENT_LEADS, point) float32, zero at both ends.
+        start_ms: time of the first point from the wave's reference (P: P onset; others: QRS
+            onset).
+        step_ms: between points.
     """
 
-    centre_ms: Array
-    rise_ms: Array
-    fall_ms: Array
-    dipole_mv: Array
+    leads_mv: Single
+    start_ms: float
+    step_ms: float
+
+    @property
+    def stop_ms(self) -> float:
+        """Time of the last point."""
+        return self.start_ms + (self.leads_mv.shape[1] - 1) * self.step_ms
+
+    @property
+    def time_ms(self) -> Array:
+        """(point) times."""
+        return self.start_ms + self.step_ms * np.arange(self.leads_mv.shape[1])
+
+    def area_mv_ms(self) -> Array:
+        """(lead of INDEPENDENT_LEADS) integral."""
+        return np.asarray(self.leads_mv.sum(axis=1, dtype=float) * self.step_ms)
 
 
-def p_wave(rng: np.random.Generator, duration_ms: float, amplitude_mv: float) -> Events:
-    """Right then left atrium, overlapping."""
-    right = np.array([0.15, 0.85, -0.40]) + 0.15 * rng.standard_normal(3)
-    left = np.array([0.70, 0.50, 0.35]) + 0.15 * rng.standard_normal(3)
-    sigma = duration_ms * np.array([0.155, 0.165])
-    return Events(
-        centre_ms=duration_ms * np.array([0.36, 0.62]),
-        rise_ms=sigma,
-        fall_ms=sigma,
-        dipole_mv=amplitude_mv * np.stack([right, left]),
+def events(span: tuple[float, float], count: int, at: npt.ArrayLike) -> Array:
+    """(count, at) strengths of the events of a wave at fractions `at` of its duration."""
+    spacing = (span[1] - span[0]) / (count + 3)
+    centre = span[0] + spacing * (np.arange(count) + 2)
+    away = np.abs(np.asarray(at, dtype=float)[None, :] - centre[:, None]) / spacing
+    inner = 2 / 3 - away**2 + away**3 / 2
+    outer = (2 - away) ** 3 / 6
+    return np.where(away < 1, inner, np.where(away < 2, outer, 0.0)) * 1.5
+
+
+def centres(span: tuple[float, float], count: int) -> Array:
+    """(count) fractions of the wave's duration at which its events peak."""
+    return np.asarray(span[0] + (span[1] - span[0]) / (count + 3) * (np.arange(count) + 2))
+
+
+def wave(
+    strengths_mv: npt.NDArray[np.floating],
+    span: tuple[float, float],
+    duration_ms: float,
+    offset_ms: float = 0.0,
+) -> Wave:
+    """The template of strengths (event, lead): fractions are of `duration_ms` from `offset_ms`."""
+    basis = _basis(span, len(strengths_mv))
+    return Wave(
+        leads_mv=np.ascontiguousarray((basis @ strengths_mv.astype(np.float32)).T),
+        start_ms=offset_ms + span[0] * duration_ms,
+        step_ms=(span[1] - span[0]) * duration_ms / (GRID - 1),
     )
 
 
-def normal_qrs(rng: np.random.Generator, duration_ms: float, amplitude: float) -> Events:
-    """Septum, apex, left wall, base, each with its own direction."""
-    dipoles = np.array(
-        [
-            [-0.16, -0.08, -0.28],
-            [0.55, 0.60, -0.38],
-            [0.85, 0.50, 0.55],
-            [-0.02, -0.12, 0.50],
-        ]
-    )
-    dipoles = dipoles * rng.lognormal(0, [[0.5], [0.25], [0.25], [0.5]]) * amplitude
-    dipoles += amplitude * 0.09 * rng.standard_normal(dipoles.shape)
-    fraction = np.array([0.20, 0.40, 0.54, 0.77]) + 0.015 * rng.standard_normal(4)
-    sigma = duration_ms * np.array([0.082, 0.092, 0.096, 0.092]) * rng.lognormal(0, 0.08, 4)
-    return Events(duration_ms * fraction, sigma, sigma, dipoles)
+_BASES: dict[tuple[tuple[float, float], int], Single] = {}
 
 
-def left_bundle_branch_block_qrs(
-    rng: np.random.Generator, duration_ms: float, amplitude: float
-) -> Events:
-    """The septum depolarises from right to left, then the left wall slowly: no q in I and V6,
-    a broad notched R there, rS or QS in V1 (Strauss et al. 2011)."""
-    dipoles = np.array(
-        [
-            [0.22, 0.12, -0.16 + 0.20 * rng.random()],
-            [0.75, 0.30, 0.95],
-            [0.80, -0.02, 1.30],
-            [0.55, -0.12, 0.85],
-        ]
-    )
-    dipoles = dipoles * rng.lognormal(0, [[0.4], [0.25], [0.2], [0.3]]) * amplitude
-    dipoles += amplitude * 0.10 * rng.standard_normal(dipoles.shape)
-    fraction = np.array([0.15, 0.36, 0.58, 0.80]) + 0.02 * rng.standard_normal(4)
-    sigma = duration_ms * np.array([0.065, 0.095, 0.110, 0.085]) * rng.lognormal(0, 0.08, 4)
-    return Events(duration_ms * fraction, sigma, sigma, dipoles)
+def _basis(span: tuple[float, float], count: int) -> Single:
+    """(point, event), made once."""
+    if (span, count) not in _BASES:
+        at = np.linspace(*span, GRID)
+        _BASES[span, count] = np.ascontiguousarray(events(span, count, at).T, dtype=np.float32)
+    return _BASES[span, count]
 
 
-def right_bundle_branch_block_qrs(
-    rng: np.random.Generator, duration_ms: float, amplitude: float, severity: float
-) -> Events:
-    """A normal start, then the right wall late and slowly, to the right and front: rsR' in V1,
-    a broad S in I and V6. `severity` scales the late force (about 0.35 when incomplete)."""
-    start = normal_qrs(rng, min(85.0, 0.78 * duration_ms), amplitude)
-    start.dipole_mv[3] *= 0.45
-    late = (
-        amplitude
-        * severity
-        * np.array(
-            [
-                [-0.20, 0.00, -0.25],
-                [-0.52, 0.02, -0.55],
-            ]
-        )
-    )
-    late = late * rng.lognormal(0, 0.3) + amplitude * 0.06 * rng.standard_normal((2, 3))
-    sigma = duration_ms * np.array([0.085, 0.105])
-    return Events(
-        np.concatenate([start.centre_ms, duration_ms * np.array([0.58, 0.765])]),
-        np.concatenate([start.rise_ms, sigma]),
-        np.concatenate([start.fall_ms, sigma]),
-        np.concatenate([start.dipole_mv, late]),
-    )
+def visible_limits_ms(
+    drawn: Wave, least_mv: float, least_share: float, before_ms: float = np.inf
+) -> tuple[float, float, float]:
+    """Where a reader sees the wave begin, peak and end, in ms from its reference.
 
-
-def ectopic_ventricular_qrs(rng: np.random.Generator, duration_ms: float) -> Events:
-    """A wide beat that spreads from one place through muscle: one main direction."""
-    main = rng.standard_normal(3)
-    main *= rng.uniform(1.1, 2.2) / np.linalg.norm(main)
-    turn = 0.45 * rng.standard_normal((3, 3))
-    dipoles = main * np.array([[0.5], [1.0], [0.7]]) + turn
-    fraction = np.array([0.25, 0.48, 0.74])
-    sigma = duration_ms * np.array([0.10, 0.125, 0.105])
-    return Events(duration_ms * fraction, sigma, sigma, dipoles)
-
-
-def t_wave(
-    peak_ms: float, offset_ms: float, dipole_mv: Array, st_dipole_mv: Array, j_ms: float
-) -> Events:
-    """A T wave that rises slowly and falls fast, and the ST segment that leads to it.
-
-    The rise is a sum of two events, which is what makes it flatter at its foot than a Gaussian.
+    The wave is seen where any of the twelve leads departs from its baseline by `least_mv`, or by
+    `least_share` of the wave's peak where that is more. Points after `before_ms` do not count.
+    NaN where it is nowhere seen.
     """
-    fall = (offset_ms - peak_ms) / 2.15
-    rise = 1.22 * fall
-    early = peak_ms - 1.5 * rise
-    st_centre = j_ms + 0.42 * (peak_ms - j_ms)
-    st_rise = max(12.0, (st_centre - j_ms) / 1.8)
-    return Events(
-        centre_ms=np.array([peak_ms, early, st_centre]),
-        rise_ms=np.array([rise, 1.1 * rise, st_rise]),
-        fall_ms=np.array([fall, rise, 0.8 * st_rise]),
-        dipole_mv=np.stack([dipole_mv, 0.20 * dipole_mv, st_dipole_mv]),
-    )
+    size = np.abs(TWELVE_OF_EIGHT @ drawn.leads_mv).max(axis=0)
+    if np.isfinite(before_ms):
+        size = np.where(drawn.time_ms <= before_ms, size, 0.0)
+    threshold = max(least_mv, least_share * float(size.max()))
+    seen = np.flatnonzero(size >= threshold)
+    if not len(seen):
+        return float("nan"), float("nan"), float("nan")
+    first, last, top = int(seen[0]), int(seen[-1]), int(size.argmax())
+    at_first, at_last = float(first), float(last)
+    if first > 0:  # between points
+        at_first -= float((size[first] - threshold) / (size[first] - size[first - 1]))
+    if last < len(size) - 1 and size[last + 1] < size[last]:
+        at_last += float((size[last] - threshold) / (size[last] - size[last + 1]))
+    start, step = drawn.start_ms, drawn.step_ms
+    return start + at_first * step, start + top * step, start + at_last * step
 
 
-def evaluate(events: Events, time_ms: Array) -> Array:
-    """(event, time) the events' strengths, 1 at each peak."""
-    from_peak = time_ms[None, :] - events.centre_ms[:, None]
-    sigma = np.where(from_peak < 0, events.rise_ms[:, None], events.fall_ms[:, None])
-    return np.asarray(np.exp(-0.5 * (from_peak / sigma) ** 2))
+LEAD = {name: row for row, name in enumerate(INDEPENDENT_LEADS)}
