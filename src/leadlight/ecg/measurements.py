@@ -225,7 +225,7 @@ def limits_over_beats(
     for wave, point in zip(*np.nonzero(enough), strict=True):
         column = samples[:, wave, point]
         middle[wave, point] = np.median(column[np.isfinite(column)])
-    return fiducials.global_.isel(beat=0, drop=True).copy(data=middle)
+    return fiducials.global_.isel(beat=0, drop=True).copy(deep=False, data=middle)
 
 
 def _t_peak(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> float:

@@ -11,6 +11,7 @@ in it, and above 130 the one before. They are left as they fall (smeared where t
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -199,8 +200,9 @@ def _independent(signal_mv: xr.DataArray) -> tuple[list[str], Array]:
     present = [lead for lead in LEADS if lead in rows and np.isfinite(rows[lead]).any()]
     if {"I", "II"} <= set(present):
         derived = [lead for lead in DERIVED_FROM_I_II if lead in present]
+        some = {lead: rows[lead][::4] for lead in ("I", "II", *derived)}
         errors = [
-            np.nanmean(np.abs(rows[lead] - (a * rows["I"] + b * rows["II"])))
+            _mean_size(some[lead] - (a * some["I"] + b * some["II"]))
             for lead in derived
             for a, b in [DERIVED_FROM_I_II[lead]]
         ]
@@ -209,11 +211,20 @@ def _independent(signal_mv: xr.DataArray) -> tuple[list[str], Array]:
     if not present:
         return [], np.zeros((0, signal_mv.sizes["sample"]))
     values = np.stack([rows[lead] for lead in present]).astype(np.float32)
-    values -= np.nanmedian(values[:, ::8], axis=1, keepdims=True)
-    for row in values[~np.isfinite(values).all(axis=1)]:
-        gap = ~np.isfinite(row)
-        row[gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), row[~gap])
+    for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+        gap = ~np.isfinite(values[row])
+        known = values[row, ~gap]
+        values[row, gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), known)
+    values -= np.median(values[:, ::8], axis=1, keepdims=True)
     return present, values
+
+
+def _mean_size(errors: Array) -> float:
+    """Mean of the absolute values that are there; NaN where none is."""
+    size = np.abs(errors)
+    mean = float(size.mean())
+    known = size[np.isfinite(size)] if np.isnan(mean) else size
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _windows(values: Array, peaks: npt.NDArray[np.int64], start: int, stop: int) -> Array:
@@ -274,10 +285,10 @@ def _lags(windows: Array) -> Array:
     energy = (squares - sums**2 / length).sum(axis=1)  # (beat, lag)
     lags = np.zeros(len(windows))
     template = windows[:, :, _LAGS:-_LAGS].mean(axis=0)
+    rows = slid.transpose(0, 2, 1, 3).reshape(len(windows), n_lags, -1)
     for _ in range(2):
         template = template - template.mean(axis=1, keepdims=True)
-        fit = np.stack([(slid[:, :, k] * template).sum(axis=(1, 2)) for k in range(n_lags)], axis=1)
-        fit /= np.sqrt(np.maximum(energy, 1e-12))
+        fit = rows @ template.ravel() / np.sqrt(np.maximum(energy, 1e-12))
         best = np.clip(np.argmax(fit, axis=1), 1, n_lags - 2)
         beat = np.arange(len(windows))
         left, middle, right = fit[beat, best - 1], fit[beat, best], fit[beat, best + 1]
@@ -339,7 +350,7 @@ def _wander(
     centres = np.arange(blocks)
     if not known.all():
         slow = np.stack([np.interp(centres, centres[known], row[known]) for row in slow])
-    slow = savgol_filter(slow, _WANDER_BLOCKS, 3, axis=1, mode="interp")
+    slow = slow @ _cubic_fits(blocks, slow.dtype.char)
     # Straight lines between the blocks' middles; beyond the first and last they are held.
     padded = np.concatenate([slow[:, :1], slow, slow[:, -1:], slow[:, -1:]], axis=1)
     share = ((np.arange(_BLOCK) + 0.5) / _BLOCK).astype(values.dtype)
@@ -347,6 +358,13 @@ def _wander(
     lines = padded[:, :-1, None] + np.diff(padded, axis=1)[:, :, None] * share
     start = _BLOCK // 2
     return lines.reshape(len(values), -1)[:, start : start + n]
+
+
+@lru_cache(maxsize=16)  # by the strip's length: designing it takes longer than using it
+def _cubic_fits(blocks: int, dtype: str) -> Array:
+    """(block, block) what multiplied from the right gives each row's slow cubic fits."""
+    fits = savgol_filter(np.eye(blocks), _WANDER_BLOCKS, 3, axis=0, mode="interp")
+    return np.asarray(fits.T, dtype=dtype)
 
 
 def _own(peaks: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> tuple[int, int]:
@@ -389,17 +407,28 @@ def _level(average: Array) -> Array:
 
 
 def _noise(beats: Array, leads: list[str], own: tuple[int, int]) -> xr.DataArray:
+    """(lead,) the standard error; of derived leads by the covariance of I and II."""
     noise = np.full(len(LEADS), np.nan)
     if len(beats) > 1:
-        rows = dict(zip(leads, beats.transpose(1, 0, 2)[:, :, own[0] : own[1]], strict=True))
-        for lead, (of_one, of_two) in DERIVED_FROM_I_II.items():
-            if lead not in rows and {"I", "II"} <= set(rows):
-                rows[lead] = of_one * rows["I"] + of_two * rows["II"]
-        for lead, row in rows.items():
-            apart = row - row.mean(axis=0)
-            variance = np.vdot(apart, apart) / (len(row) - 1) / row.shape[1]
-            noise[LEADS.index(lead)] = 1e3 * np.sqrt(variance / len(row))
-    return xr.DataArray(noise, dims="lead", coords={"lead": list(LEADS)})
+        apart = beats[:, :, own[0] : own[1]]
+        apart = apart - apart.mean(axis=0)
+        per_sample = 1.0 / ((len(beats) - 1) * apart.shape[2])
+        variances = np.einsum("bls,bls->l", apart, apart) * per_sample
+        by_lead = dict(zip(leads, variances.tolist(), strict=True))
+        if {"I", "II"} <= set(leads):
+            one, two = apart[:, leads.index("I")], apart[:, leads.index("II")]
+            both = float(np.vdot(one, two)) * per_sample
+            for lead, (a, b) in DERIVED_FROM_I_II.items():
+                variance = a * a * by_lead["I"] + b * b * by_lead["II"] + 2 * a * b * both
+                by_lead.setdefault(lead, max(variance, 0.0))
+        for lead, variance in by_lead.items():
+            noise[LEADS.index(lead)] = 1e3 * np.sqrt(variance / len(beats))
+    return xr.DataArray(noise, dims="lead", coords=_lead_coordinate())
+
+
+@lru_cache(maxsize=1)  # building labels takes as long as averaging
+def _lead_coordinate() -> xr.Coordinates:
+    return xr.Coordinates({"lead": list(LEADS)})
 
 
 def _twelve(average: Array, leads: list[str]) -> xr.DataArray:
@@ -410,7 +439,8 @@ def _twelve(average: Array, leads: list[str]) -> xr.DataArray:
                 both = np.float32(of_one) * rows["I"] + np.float32(of_two) * rows["II"]
                 rows[lead] = both.astype(np.float32)
     empty = np.full(SAMPLES, np.nan, dtype=np.float32)
-    return as_leads(np.stack([rows.get(lead, empty) for lead in LEADS]))
+    values = np.stack([rows.get(lead, empty) for lead in LEADS])
+    return xr.DataArray(values, dims=("lead", "sample"), coords=_lead_coordinate())
 
 
 def _r_of_cart(beat_mv: xr.DataArray, own: MedianBeat | None) -> float:

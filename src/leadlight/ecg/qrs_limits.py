@@ -58,15 +58,18 @@ def sharpen_qrs(beat: MedianBeat, limits: xr.DataArray) -> xr.DataArray:
     sharp_onset, sharp_offset = first + start, last - 1 - stop
     if not sharp_offset - sharp_onset >= _SHORTEST_MS * RATE_HZ / 1e3:
         return limits
-    sharper = limits.copy()
-    sharper.loc[{"wave": "QRS", "point": "onset"}] = sharp_onset
-    sharper.loc[{"wave": "QRS", "point": "offset"}] = sharp_offset
-    return sharper
+    values = limits.transpose("wave", "point").values.copy()
+    wave = limits["wave"].values.tolist().index("QRS")
+    points = limits["point"].values.tolist()
+    values[wave, [points.index("onset"), points.index("offset")]] = sharp_onset, sharp_offset
+    return limits.transpose("wave", "point").copy(deep=False, data=values)
 
 
 def _spatial_velocity(beat: MedianBeat) -> Array:
     """(sample) size of the change of all independent leads, over three samples."""
-    values = beat.beat_mv.sel(lead=list(INDEPENDENT_LEADS)).values.astype(np.float64)
+    named = beat.beat_mv["lead"].values.tolist()
+    rows = [named.index(lead) for lead in INDEPENDENT_LEADS]
+    values = beat.beat_mv.transpose("lead", "sample").values[rows].astype(np.float64)
     smooth = uniform_filter1d(np.nan_to_num(values), 3, axis=1)
     speed = np.zeros(SAMPLES)
     speed[1:-1] = np.sqrt(((smooth[:, 2:] - smooth[:, :-2]) ** 2).sum(axis=0)) / 2
