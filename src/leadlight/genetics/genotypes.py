@@ -6,6 +6,7 @@ VCF/BCF are turned into a `.pgen` once (`leadlight.genetics.conversion`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,17 @@ _DOSAGE_BITS = 0x60  # of a .pgen variant's record type
 
 @dataclass(frozen=True)
 class GenotypeFile:
-    """One `.pgen` or `.bed` with its first variant's number in the whole source."""
+    """One `.pgen` or `.bed` with its first variant's number in the whole source.
+
+    has_dosages: (variant,); allele_offsets: (variant + 1,) alleles before each variant, None where
+    all variants have two.
+    """
 
     path: Path
     first: int
     n_variants: int
     has_dosages: npt.NDArray[np.bool_]
+    allele_offsets: npt.NDArray[np.uintp] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Reader:
         """Consecutive stretches of `numbers` that lie in one file."""
         owners = np.searchsorted(self._firsts, numbers, side="right") - 1
         edges = [0, *(np.flatnonzero(np.diff(owners)) + 1), len(numbers)]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             if stop > start:
                 owner = int(owners[start])
                 within = numbers[start:stop] - self._firsts[owner]
@@ -133,6 +139,7 @@ class Reader:
                     raw_sample_ct=len(self._source.people),
                     variant_ct=file.n_variants,
                     sample_subset=self._people,
+                    allele_idx_offsets=file.allele_offsets,
                 )
             getattr(self._opened[number], how)(within, out)
         except RuntimeError as error:
@@ -146,9 +153,9 @@ def open_genotypes(
 ) -> GenotypeSource:
     """Open genotype files: a PLINK prefix, or a .pgen, .bed, .bgen, .vcf, .vcf.gz or .bcf file.
 
-    Several files must hold the same people in the same order; their variants follow each other. A
-    folder stands for the genotype files in it. BGEN and VCF are turned into .pgen files in the folder
-    `cache` (raises LeadlightError where it is None). build: see `read_variants`.
+    Several files must hold the same people in the same order; their variants follow each other.
+    A folder stands for the genotype files in it. BGEN and VCF are turned into .pgen files in
+    the folder `cache` (raises LeadlightError where it is None). build: see `read_variants`.
     """
     given = [sources] if isinstance(sources, Path) else list(sources)
     files: list[GenotypeFile] = []
@@ -175,7 +182,11 @@ def open_genotypes(
         if not len(variants):
             raise LeadlightError(f"{source} holds no variant.", advice="Leave it out.")
         dosages = _check(path, len(own), len(variants))
-        files.append(GenotypeFile(path, sum(f.n_variants for f in files), len(variants), dosages))
+        offsets = None
+        if variants.multiallelic.any():
+            offsets = np.concatenate([[0], np.cumsum(variants.n_alleles)]).astype(np.uintp)
+        first = sum(file.n_variants for file in files)
+        files.append(GenotypeFile(path, first, len(variants), dosages, offsets))
         tables.append(variants)
     if people is None:
         raise LeadlightError("No genotype file was given.", advice="Give a PLINK prefix.")
@@ -269,7 +280,7 @@ def _together(tables: list[Variants]) -> Variants:
     return Variants(
         joined,
         np.concatenate([one.kind for one in tables]),
-        np.concatenate([one.multiallelic for one in tables]),
+        np.concatenate([one.n_alleles for one in tables]),
     )
 
 

@@ -50,12 +50,17 @@ class Variants:
     table: columns chromosome (dictionary of text; X also for its pseudo-autosomal part),
     base_pair_location (int64), rsid (text), effect_allele, other_allele (dictionaries). The effect
     allele is the counted one. kind: (variant,) int8, DIPLOID, X_LINKED, Y_LINKED or HAPLOID.
-    multiallelic: (variant,) bool.
+    n_alleles: (variant,) int64.
     """
 
     table: pa.Table
     kind: npt.NDArray[np.int8]
-    multiallelic: npt.NDArray[np.bool_]
+    n_alleles: npt.NDArray[np.int64]
+
+    @property
+    def multiallelic(self) -> npt.NDArray[np.bool_]:
+        """(variant,) bool: more than one effect allele; such variants are not tested."""
+        return self.n_alleles > 2
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -64,8 +69,8 @@ class Variants:
 def read_variants(path: Path, build: str | None = None) -> Variants:
     """Read a `.pvar` (also `.pvar.zst`) or `.bim` file.
 
-    build: GRCh37 or GRCh38 moves the pseudo-autosomal part of X, by position, from the coding by sex
-    to two copies in everybody; None goes by the file (PLINK 1's 25, XY, PAR1, PAR2). Raises
+    build: GRCh37 or GRCh38 moves the pseudo-autosomal part of X, by position, from the coding by
+    sex to two copies in everybody; None goes by the file (25, XY, PAR1 or PAR2 there). Raises
     LeadlightError where a column is missing or a position is no whole number.
     """
     bim = path.suffix == ".bim"
@@ -92,7 +97,7 @@ def read_variants(path: Path, build: str | None = None) -> Variants:
     return Variants(
         _variant_table(chromosome.indices, named, position, table["ID"], effect, other),
         kind,
-        pc.match_substring(effect, ",").to_numpy(zero_copy_only=False),
+        2 + pc.count_substring(effect, ",").to_numpy().astype(np.int64),
     )
 
 

@@ -1,0 +1,187 @@
+"""Summary statistics on disk: a store that a killed run goes on from, and one table per trait."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leadlight.atomic import write_json, written_whole
+from leadlight.errors import LeadlightError
+
+COLUMNS = (
+    "chromosome",
+    "base_pair_location",
+    "effect_allele",
+    "other_allele",
+    "beta",
+    "standard_error",
+    "effect_allele_frequency",
+    "neg_log_10_p_value",
+    "rsid",
+    "n",
+)
+BETA, STANDARD_ERROR, NEG_LOG_10_P, FREQUENCY = range(4)
+ROWS_PER_GROUP = 1 << 15
+_MISSING = "#NA"  # of GWAS-SSF
+
+
+class PartialResults:
+    """Statistics of all variants and traits while they are made, in a folder of plain arrays.
+
+    statistics: (4, trait, variant) float32: beta, standard error, −log10 p, frequency; n: (trait,
+    variant) int32; failed: (trait, variant) int8, the filter that a variant fails, or -1. What
+    `checkpoint` was told is done survives a kill.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], n_traits: int, n_variants: int, tasks: int
+    ) -> None:
+        """Open what an earlier run with the same `manifest` left in `folder`, or start anew."""
+        self.folder = folder
+        said = folder / "manifest.json"
+        text = json.loads(json.dumps(manifest, default=str))
+        same = said.is_file() and json.loads(said.read_text(encoding="utf-8")) == text
+        if not same:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+        mode = "r+" if same else "w+"
+        self.statistics = np.memmap(
+            folder / "statistics.f32", np.float32, mode, shape=(4, n_traits, n_variants)
+        )
+        self.n = np.memmap(folder / "n.i32", np.int32, mode, shape=(n_traits, n_variants))
+        self.failed = np.memmap(folder / "failed.i8", np.int8, mode, shape=self.n.shape)
+        if same:
+            self.done = np.load(folder / "done.npy")
+        else:
+            self.statistics[:] = np.nan
+            self.failed[:] = -1
+            self.done = np.zeros(tasks, dtype=np.bool_)
+            self.checkpoint()
+            write_json(said, text)
+
+    def checkpoint(self) -> None:
+        """Make what `done` says survive a kill or the loss of the machine."""
+        for array in (self.statistics, self.n, self.failed):
+            array.flush()
+        with written_whole(self.folder / "done.npy") as partial, partial.open("wb") as stream:
+            np.save(stream, self.done)
+
+    def remove(self) -> None:
+        """Delete the folder: the tables are written."""
+        shutil.rmtree(self.folder)
+
+
+def write_trait(
+    path: Path,
+    trait: str,
+    variants: pa.Table,
+    statistics: npt.NDArray[np.float32],
+    n: npt.NDArray[np.int32],
+    order: npt.NDArray[np.int64] | None = None,
+) -> int:
+    """Write one trait's Parquet table, sorted by place; returns its number of rows.
+
+    statistics: (4, variant), n: (variant,), in the order of `variants`; order: sorts by place.
+    Variants without a statistic (NaN) have no row. Row groups carry their chromosomes and places,
+    so that a region is read alone.
+    """
+    there = np.isfinite(statistics[NEG_LOG_10_P])
+    if order is not None or not there.all():
+        chosen = np.flatnonzero(there) if order is None else order[there[order]]
+        variants = variants.take(chosen)
+        statistics, n = statistics[:, chosen], n[chosen]
+    table = pa.table(
+        {
+            "chromosome": variants["chromosome"],
+            "base_pair_location": variants["base_pair_location"],
+            "effect_allele": variants["effect_allele"],
+            "other_allele": variants["other_allele"],
+            "beta": statistics[BETA],
+            "standard_error": statistics[STANDARD_ERROR],
+            "effect_allele_frequency": statistics[FREQUENCY],
+            "neg_log_10_p_value": statistics[NEG_LOG_10_P],
+            "rsid": variants["rsid"],
+            "n": n,
+        }
+    ).replace_schema_metadata({"trait": trait})
+    with written_whole(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            row_group_size=ROWS_PER_GROUP,
+            compression="snappy",
+            use_dictionary=["chromosome", "effect_allele", "other_allele", "n"],
+            write_statistics=["chromosome", "base_pair_location"],
+        )
+    return int(table.num_rows)
+
+
+def write_gwas_ssf(path: Path, table: pa.Table) -> None:
+    """Write a table with our columns as GWAS-SSF text, gzipped if the name ends in `.gz`.
+
+    X, Y and MT are 23, 24 and 25 there; ids that are no rs numbers go to `variant_id` alone.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.csv as pa_csv
+
+    chromosome = pc.cast(table["chromosome"], pa.string())
+    for name, number in (("X", "23"), ("Y", "24"), ("MT", "25")):
+        chromosome = pc.if_else(pc.equal(chromosome, name), number, chromosome)
+    place = pc.cast(table["base_pair_location"], pa.string())
+    other = pc.cast(table["other_allele"], pa.string())
+    effect = pc.cast(table["effect_allele"], pa.string())
+    rsid = pc.cast(table["rsid"], pa.string())
+    rsid = pc.if_else(pc.match_substring_regex(rsid, r"^rs[0-9]+$"), rsid, _MISSING)
+    shown = pa.table(
+        {
+            "chromosome": chromosome,
+            **{name: table[name] for name in COLUMNS[1:8]},
+            "rsid": rsid,
+            "variant_id": pc.binary_join_element_wise(chromosome, place, other, effect, "_"),
+            "n": table["n"],
+        }
+    )
+    with written_whole(path) as partial:
+        kind = "gzip" if path.suffix == ".gz" else None
+        with pa.output_stream(str(partial), compression=kind) as stream:
+            options = pa_csv.WriteOptions(delimiter="\t", quoting_style="none")
+            pa_csv.write_csv(shown, stream, options)
+
+
+def read_region(
+    path: Path, chromosome: str, first: int, last: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Rows of a trait's table in a region, both ends included, reading only its row groups."""
+    if not path.is_file():
+        raise LeadlightError(f"{path} does not exist.", advice="Run leadlight gwas first.")
+    file = pq.ParquetFile(path)
+    at = {file.schema.names[i]: i for i in range(len(file.schema.names))}
+    groups = []
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        place = group.column(at["base_pair_location"]).statistics
+        name = group.column(at["chromosome"]).statistics
+        if name.min == name.max and (
+            name.min != chromosome or place.max < first or place.min > last
+        ):
+            continue
+        groups.append(number)
+    wanted = None
+    if columns is not None:
+        wanted = sorted({*columns, "chromosome", "base_pair_location"})
+    table = file.read_row_groups(groups, columns=wanted)
+    place = table["base_pair_location"].to_numpy()
+    names = table["chromosome"].combine_chunks()
+    known = names.dictionary.to_pylist()
+    inside = (place >= first) & (place <= last)
+    if len(names):
+        number = known.index(chromosome) if chromosome in known else -1
+        inside &= names.indices.to_numpy() == number
+    return table.filter(pa.array(inside)).select(columns or table.column_names)
