@@ -104,13 +104,14 @@ def block_predictions(
 class Stack:
     """Level 1 of one trait: weights per fold of the raw predictors, and how well they predict.
 
-    weights: (fold, predictor); constants: (fold,); heritability: the chosen grid value; score: the
+    A person of fold k is predicted by weights[k] · (predictors − means). weights: (fold,
+    predictor); means: (predictor,); heritability: the chosen grid value; score: the
     cross-validated squared correlation (linear), or the share of the null model's deviance that is
     explained (logistic); losses: (penalty,) cross-validated loss per person.
     """
 
     weights: Floats
-    constants: Floats
+    means: Floats
     heritability: float
     score: float
     losses: Floats
@@ -149,9 +150,7 @@ def stack_linear(
             losses[at] += residual @ standard[fold] @ residual / count
     best = int(np.argmin(losses))
     score = _squared_correlation(standard, weights[best])
-    raw = weights[best] * scale
-    constants = total[-1, -2] / count - raw @ mean
-    return Stack(raw, constants, float(heritabilities[best]), score, losses)
+    return Stack(weights[best] * scale, mean, float(heritabilities[best]), score, losses)
 
 
 def stack_logistic(
@@ -217,10 +216,9 @@ def stack_logistic(
                 odds = base[use] + weights[at, fold] @ values[:, use]
                 losses[at] += _deviance(case[use], odds) / count
     best = int(np.argmin(losses))
-    raw = weights[best, :, :-1] * scale
-    constants = weights[best, :, -1] - raw @ mean
     score = float(1 - losses[best] / null)
-    return Stack(raw, constants, float(heritabilities[best]), score, losses)
+    raw = weights[best, :, :-1] * scale
+    return Stack(raw, mean, float(heritabilities[best]), score, losses)
 
 
 def _deviance(cases: Floats, log_odds: Floats) -> float:
