@@ -1,6 +1,9 @@
 """Measuring a cohort: every record once, whatever happens on the way."""
 
+import fcntl
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ from leadlight.cohort import measuring
 from leadlight.cohort.beats import open_beats
 from leadlight.cohort.measuring import FIDUCIALS_SCHEMA, MEASUREMENTS_SCHEMA, measure_cohort
 from leadlight.cohort.store import open_cohort, write_cohort
+from leadlight.ecg.formats import read_recording
 from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.ecg.measurements import QUANTITIES, MeasuredRecording, measure_recording
 from leadlight.ecg.recording import Recording
@@ -217,3 +221,64 @@ def test_provenance_says_what_delineated(measured: Path) -> None:
     assert made["verb"] == "measure"
     assert len(made["parameters"]["delineator_sha256"]) == 64
     assert "records.parquet" in made["inputs"]
+
+
+def test_the_table_of_fiducials_and_the_qrs_duration_say_the_same(measured: Path) -> None:
+    table, fiducials, _ = tables(measured)
+    rates = dict(zip(*open_cohort(measured).records["record_id", "rate_hz"], strict=True))
+    qrs = fiducials.filter((pl.col("lead") == "global") & (pl.col("wave") == "QRS"))
+    for row in table.filter(pl.col("failure").is_null()).iter_rows(named=True):
+        own = qrs.filter(pl.col("record_id") == row["record_id"]).drop_nans()
+        wide_ms = (own["offset"] - own["onset"]).to_numpy() / rates[row["record_id"]] * 1000
+        if row["n_beats_averaged"] == row["n_beats"]:
+            assert np.median(wide_ms) == pytest.approx(row["qrs_ms"], abs=3.0)
+        assert (own["onset"] < own["peak"]).all()
+        assert (own["peak"] < own["offset"]).all()
+
+
+def test_a_second_run_in_one_study_is_refused_and_a_killed_one_does_not_block(study: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); "
+            "fcntl.flock(lock, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)",
+            str(study / measuring.LOCK),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(LeadlightError, match="Another run is measuring"):
+        measure_cohort(study)
+    holder.kill()
+    holder.communicate()
+    assert measure_cohort(study).n_records == PEOPLE + 1
+    with (study / measuring.LOCK).open("w") as lock:  # free again
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_carts_own_median_is_taken_where_asked(tmp_path: Path, shared_data: Path) -> None:
+    path = shared_data / "formats" / "cardiosoft" / "ukb_ecg_demo_20205_2_0.xml"
+    given = read_recording(path)
+    plain = replace(given, record_id="plain", median_beat_mv=None)
+    write_cohort(tmp_path, [(given, None), (plain, None)])
+    found = {}
+    for medians in ("own", "cart"):
+        measure_cohort(tmp_path, medians=medians, overwrite=True)  # type: ignore[arg-type]
+        found[medians] = tables(tmp_path)
+    assert found["own"][0]["median_beat"].to_list() == ["strip", "strip"]
+    assert found["cart"][0]["median_beat"].to_list() == ["cart", "strip"]
+    own, cart = found["own"][2], found["cart"][2]
+    assert np.array_equal(own[1], cart[1])
+    assert not np.array_equal(own[0], cart[0])
+    # The cart's beat is laid on ours: the same QRS at the same samples.
+    for lead in range(12):
+        assert np.corrcoef(own[0, lead, 200:260], cart[0, lead, 200:260])[0, 1] > 0.99
+    ours, theirs = (found[medians][0].row(0, named=True) for medians in ("own", "cart"))
+    assert theirs["qrs_ms"] == pytest.approx(ours["qrs_ms"], abs=6)
+    assert theirs["noise_uv"] is None
+    beat = open_cohort(tmp_path).recording(0).median_beat_mv
+    assert beat is not None
+    sizes = np.ptp(beat.values, axis=1)
+    assert np.ptp(cart[0], axis=1) == pytest.approx(sizes, rel=0.02)

@@ -1,5 +1,6 @@
 """The store: what is written is what is read, and nothing half-written has a final name."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import xarray as xr
 
 from leadlight.cohort.signals import CHUNK_SAMPLES, open_signal
 from leadlight.cohort.store import RECORDS_SCHEMA, CohortWriter, open_cohort, write_cohort
+from leadlight.ecg.formats import read_recording
 from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
@@ -262,3 +264,61 @@ def test_provenance_names_the_verb_and_fingerprints_the_table(tmp_path: Path) ->
     said = json.loads((tmp_path / "cohort-provenance.json").read_text())
     assert (said["verb"], said["parameters"]) == ("simulate", {"seed": 3})
     assert said["inputs"]["records.parquet"].startswith("sha256:")
+
+
+def test_a_carts_own_median_beat_and_measurements_are_kept(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    path = shared_data / "formats" / "cardiosoft" / "ukb_ecg_demo_20205_2_0.xml"
+    given = read_recording(path)
+    assert given.median_beat_mv is not None
+    plain = dataclasses.replace(
+        given,
+        record_id="plain",
+        median_beat_mv=None,
+        median_beat_rate_hz=None,
+        cart_measurements={},
+    )
+    cohort = write_cohort(tmp_path, [(plain, None), (given, None)])
+    streamed = list(cohort.stream())
+    for found in (cohort.recording(1), streamed[1]):
+        assert found.median_beat_mv is not None
+        assert found.median_beat_mv.shape == (12, 600)
+        assert found.median_beat_rate_hz == 500.0
+        apart = found.median_beat_mv.values - given.median_beat_mv.sel(lead=list(LEADS)).values
+        assert np.abs(apart).max() <= 0.000501
+        assert dict(found.cart_measurements) == dict(given.cart_measurements)
+        assert "median_t_offset_ms" in found.cart_measurements
+    for without in (cohort.recording(0), streamed[0]):
+        assert without.median_beat_mv is None
+        assert without.cart_measurements == {}
+
+
+def test_an_import_that_was_cut_keeps_the_carts_beats(tmp_path: Path, shared_data: Path) -> None:
+    path = shared_data / "formats" / "cardiosoft" / "ukb_ecg_demo_20205_2_0.xml"
+    given = read_recording(path)
+    made_from = {"files": 3}
+    cut = CohortWriter(tmp_path, made_from=made_from, shard_records=2)
+    for name in "ab":
+        cut.add(dataclasses.replace(given, record_id=name))
+    cut.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with CohortWriter(tmp_path, made_from=made_from, shard_records=2) as writer:
+        assert writer.done_sources == {"a", "b"}
+        writer.add(dataclasses.replace(given, record_id="c", median_beat_mv=None))
+    beats = [each.median_beat_mv for each in open_cohort(tmp_path).stream()]
+    assert beats[0] is not None
+    assert beats[1] is not None
+    assert beats[2] is None
+    assert np.array_equal(beats[0].values, beats[1].values)
+
+
+def test_a_cohort_without_carts_has_no_array_for_them_and_an_older_one_opens(
+    tmp_path: Path,
+) -> None:
+    signal = as_leads(np.zeros((12, 500), dtype=np.float32))
+    write_cohort(tmp_path, [(Recording(signal, 500.0, "one"), None)])
+    assert not (tmp_path / "cohort.zarr" / "cart_beat").exists()
+    table = pl.read_parquet(tmp_path / "records.parquet")
+    older = table.drop("cart_beat_rate_hz", "cart_beat_samples", "cart_measurements")
+    older.write_parquet(tmp_path / "records.parquet")
+    assert open_cohort(tmp_path).recording(0).median_beat_mv is None

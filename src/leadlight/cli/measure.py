@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ def measure(
             "--study", metavar="DIR", help="Study folder with a cohort.", show_default=False
         ),
     ],
+    medians: Annotated[
+        Literal["own", "cart"],
+        typer.Option(
+            "--medians",
+            help="Whose median beats: made from the strips, or the cart's where a file has one.",
+        ),
+    ] = "own",
     workers: Annotated[
         int,
         typer.Option("--workers", min=1, help="Processes that measure; the result is the same."),
@@ -51,17 +58,17 @@ def measure(
     from leadlight.cohort.measuring import measure_cohort
 
     set_quiet(quiet)
-    summary = measure_cohort(study, workers=workers, overwrite=overwrite)
+    summary = measure_cohort(study, medians=medians, workers=workers, overwrite=overwrite)
     if not quiet:
         typer.echo(f"{summary.n_measured} of {summary.n_records} records measured in {study}.")
         for reason, count in list(summary.failures.items())[:5]:
             typer.echo(f"  {count} not measured: {reason}")
-        medians = [
+        middles = [
             f"{label} {value:.0f} {unit}"
             for name, (label, unit) in _UNITS.items()
             if (value := summary.medians[name]) is not None
         ]
-        if medians:
-            typer.echo(f"Medians: {', '.join(medians)}; {summary.n_without_p} without P wave.")
+        if middles:
+            typer.echo(f"Medians: {', '.join(middles)}; {summary.n_without_p} without P wave.")
     if json_:
         typer.echo(json.dumps(summary.as_json() | {"seed": seed}, ensure_ascii=False))

@@ -22,6 +22,7 @@ import zarr
 
 from leadlight.atomic import write_json, written_whole
 from leadlight.cohort import signals
+from leadlight.ecg.leads import LEADS
 from leadlight.errors import LeadlightError
 from leadlight.provenance import describe
 
@@ -29,6 +30,7 @@ if sys.platform != "win32":
     import fcntl
 
 PARTIAL = ".cohort.partial"
+_ARRAYS = ("signal", "cart_beat")
 _RESULTS = ("cohort.zarr", "rejects.parquet", "cohort-provenance.json", "records.parquet")
 
 
@@ -41,9 +43,10 @@ class Journal:
         """Look at the folder without touching it."""
         self.study, self.folder = study, study / PARTIAL
         self._made_from = made_from
-        self._key = {"layout": 1, "shard_records": shard_records, "made_from": made_from}
+        self._key = {"layout": 2, "shard_records": shard_records, "made_from": made_from}
         self._shard_records = shard_records
         self._rows: list[dict[str, Any]] = []
+        self._cart_beats: list[signals.Microvolts] = []
         self._same = made_from is not None and self._read_key() == json.loads(json.dumps(self._key))
 
     @property
@@ -94,9 +97,17 @@ class Journal:
             pl.concat([pl.DataFrame(schema={"source": rejects_schema["source"]}), *rejects]),
         )
 
-    def stage(self, row: dict[str, Any], stored: signals.Microvolts) -> None:
-        """Hold one record for the next shard: its row here, its samples in the nameless file."""
+    def stage(
+        self,
+        row: dict[str, Any],
+        stored: signals.Microvolts,
+        cart_beat: signals.Microvolts | None = None,
+    ) -> None:
+        """Hold one record for the next shard: its row and its cart's median beat (lead, sample)
+        here, its samples in the nameless file."""
         self._staging.write(np.ascontiguousarray(stored).data)
+        empty = np.zeros((len(LEADS), 0), dtype=np.int16)
+        self._cart_beats.append(empty if cart_beat is None else cart_beat)
         self._rows.append(row)
 
     def commit(self, rejects: list[dict[str, Any]]) -> None:
@@ -110,7 +121,11 @@ class Journal:
             lengths = [row["n_samples"] for row in self._rows]
             signals.write_shard(self._signal, self._parts, samples, lengths)
             del samples
-            self._sync(self.folder / "cohort.zarr" / "signal" / "c" / str(self._parts))
+            beats = np.concatenate([beat.ravel() for beat in self._cart_beats])
+            lengths = [beat.shape[1] for beat in self._cart_beats]
+            signals.write_shard(self._carts, self._parts, beats, lengths)
+            for array in _ARRAYS:
+                self._sync(self.folder / "cohort.zarr" / array / "c" / str(self._parts))
             self._staging.seek(0)
             self._staging.truncate()
         number = f"{self._parts:05d}"
@@ -119,7 +134,7 @@ class Journal:
         with written_whole(self.folder / f"records-{number}.parquet") as partial:
             pl.DataFrame(self._rows, schema=records_schema).write_parquet(partial)
         self._parts += 1
-        self._rows = []
+        self._rows, self._cart_beats = [], []
 
     def publish(self, verb: str, parameters: Mapping[str, Any], inputs: Sequence[Path]) -> None:
         """Join the parts and move the results to their final names."""
@@ -128,10 +143,15 @@ class Journal:
                 parts = [pl.scan_parquet(part) for part in self._tables(table)]
                 pl.concat(parts).sink_parquet(self.folder / f"{table}.parquet")
             records = pl.read_parquet(
-                self.folder / "records.parquet", columns=["record_id", "n_samples"]
+                self.folder / "records.parquet",
+                columns=["record_id", "n_samples", "cart_beat_samples"],
             )
-            longest = int(records["n_samples"].to_numpy().max())
-            signals.finish(self.folder / "cohort.zarr", records["record_id"].to_list(), longest)
+            signals.finish(
+                self.folder / "cohort.zarr",
+                records["record_id"].to_list(),
+                _longest(records["n_samples"]),
+                _longest(records["cart_beat_samples"]),
+            )
             provenance = describe(verb, parameters, [*inputs, self.folder / "records.parquet"])
             write_json(self.folder / "cohort-provenance.json", provenance)
             write_json(self.folder / "ready", True)
@@ -185,18 +205,22 @@ class Journal:
         store = self.folder / "cohort.zarr"
         for metadata in store.rglob("zarr.json"):
             metadata.unlink()
-        shards = store / "signal" / "c"
-        for shard in shards.iterdir() if shards.is_dir() else ():
-            if not shard.name.isdigit() or int(shard.name) >= self._parts:
-                shutil.rmtree(shard) if shard.is_dir() else shard.unlink()
+        for name in _ARRAYS:
+            shards = store / name / "c"
+            for shard in shards.iterdir() if shards.is_dir() else ():
+                if not shard.name.isdigit() or int(shard.name) >= self._parts:
+                    shutil.rmtree(shard) if shard.is_dir() else shard.unlink()
         self._signal: zarr.Array[Any] = signals.create(store, self._shard_records)
-        longest = 0
-        for part in self._tables("records"):
-            table = pl.read_parquet(part, columns=["n_samples"])
-            longest = max(longest, *table["n_samples"].to_list(), 0)
-        blocks = -(-longest // signals.CHUNK_SAMPLES)
-        shape = (self._parts * self._shard_records, 12, blocks * signals.CHUNK_SAMPLES)
-        self._signal.resize(shape)
+        self._carts: zarr.Array[Any] = signals.create_cart_beats(store, self._shard_records)
+        columns = ["n_samples", "cart_beat_samples"]
+        tables = [pl.read_parquet(part, columns=columns) for part in self._tables("records")]
+        for array, column, chunk in (
+            (self._signal, columns[0], signals.CHUNK_SAMPLES),
+            (self._carts, columns[1], signals.CART_CHUNK_SAMPLES),
+        ):
+            longest = max((_longest(table[column]) for table in tables), default=0)
+            n_rows = self._parts * self._shard_records
+            array.resize((n_rows, len(LEADS), -(-longest // chunk) * chunk))
 
     def _empty(self) -> None:
         for path in self.folder.iterdir():
@@ -223,3 +247,8 @@ class Journal:
             if path.is_file():
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
+
+
+def _longest(lengths: pl.Series) -> int:
+    """The largest of some counts; 0 where all are null."""
+    return int(lengths.fill_null(0).to_numpy().max(initial=0))

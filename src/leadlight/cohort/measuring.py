@@ -8,6 +8,7 @@ was cut off goes on behind its last whole part.
 import json
 import multiprocessing
 import shutil
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,19 +33,25 @@ from leadlight.cohort.store import Cohort, open_cohort
 from leadlight.ecg.delineation import POINTS, WAVES
 from leadlight.ecg.delineation.weights import load_network, read_card
 from leadlight.ecg.leads import LEADS
-from leadlight.ecg.measurements import QUANTITIES, measure_recording
+from leadlight.ecg.measurements import QUANTITIES, measure_recording, on_cart_median
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError, ModelMismatch
 from leadlight.progress import bar, say
 from leadlight.provenance import describe, fingerprint
 
+if sys.platform != "win32":
+    import fcntl
+
 PARTIAL = ".measure.partial"
+LOCK = ".measure.lock"
+Medians = Literal["own", "cart"]
 GLOBAL = "global"
 
 MEASUREMENTS_SCHEMA: dict[str, pl.DataType] = {
     "record_id": pl.String(),
     "n_beats": pl.Int32(),
     "n_beats_averaged": pl.Int32(),
+    "median_beat": pl.String(),
     "noise_uv": pl.Float32(),
     "p_confidence": pl.Float32(),
     "qrs_confidence": pl.Float32(),
@@ -118,6 +125,7 @@ class _Measured:
 def measure_cohort(
     study: Path,
     *,
+    medians: Medians = "own",
     workers: int = 1,
     overwrite: bool = False,
     shard_records: int = beats.SHARD_RECORDS,
@@ -128,47 +136,79 @@ def measure_cohort(
         `beats.zarr`: `median_beat` (record, lead, sample) with `noise_uv` (record, lead) and
             `n_beats` (record); see `leadlight.cohort.beats`.
         `measurements.parquet`: one row per record in the cohort's order; `record_id`, `n_beats`
-            found, `n_beats_averaged`, `noise_uv` (median over leads), confidences, all of
+            found, `n_beats_averaged`, `median_beat` ("strip" or "cart": whose it is), `noise_uv`
+            (median over leads; null of a cart's), confidences, all of
             `leadlight.ecg.measurements.QUANTITIES` (null where absent), `absent_reasons`,
             `failure` (null where measured).
         `fiducials.parquet`: `record_id, lead` (a name or "global"), `beat, wave, onset, peak,
             offset` in samples at the record's own rate, NaN where absent, and `confidence`, the
-            lowest of the wave's points.
+            lowest of the wave's points. The rows "global" agree with the measurements.
         `measure-provenance.json`.
 
     A record that cannot be measured gets a row with the reason; it stops nothing.
 
     Args:
         study: folder with a cohort.
+        medians: "own" makes every median beat from the strip; "cart" takes the cart's own where the
+            recording brought one.
         workers: processes that measure. The result does not depend on it. With more than one, a
             script needs the usual `if __name__ == "__main__":`.
         overwrite: replace the results that are there.
         shard_records: records per file of the store, and at most what a kill loses.
 
     Raises:
-        LeadlightError: there is no cohort, or it has results already.
+        LeadlightError: there is no cohort, it has results already, or another process is measuring
+            it.
         ModelMismatch: the delineator's weights and card disagree.
     """
     started = time.monotonic()
     cohort = open_cohort(study)
     load_network()
-    folder = study / PARTIAL
+    with _only_one(study):
+        n_resumed = _measure_all(cohort, medians, workers, overwrite, shard_records)
+    return _summary(study, n_resumed, time.monotonic() - started)
+
+
+def _measure_all(
+    cohort: Cohort, medians: Medians, workers: int, overwrite: bool, shard_records: int
+) -> int:
+    """Measure and publish; the number of records that an earlier run had done."""
+    study, folder = cohort.study, cohort.study / PARTIAL
     key = {
-        "layout": 1,
+        "layout": 2,
         "version": __version__,
         "cohort": fingerprint(study / "records.parquet"),
         "delineator": read_card()["model"]["weights_sha256"],
         "shard_records": shard_records,
+        "medians": medians,
     }
     if not (folder / "ready").exists() or _key_of(folder) != key:
         for name in ("measurements.parquet", "beats.zarr", "fiducials.parquet"):
             refuse_overwrite(study / name, overwrite)
         n_resumed = _measure_parts(cohort, folder, key, workers, shard_records)
-        _join(folder, cohort, workers)
+        _join(folder, cohort, medians, workers)
     else:
         n_resumed = len(cohort)
     _publish(folder, study)
-    return _summary(study, n_resumed, time.monotonic() - started)
+    return n_resumed
+
+
+@contextmanager
+def _only_one(study: Path) -> Iterator[None]:
+    """Keep other processes from measuring the same study.
+
+    The system drops the lock with the process that holds it, so a kill leaves nothing behind that
+    blocks; the file itself says nothing and stays.
+    """
+    with (study / LOCK).open("w") as lock:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LeadlightError(
+                    f"Another run is measuring {study}.", advice="Wait until it has finished."
+                ) from error
+        yield
 
 
 def _measure_parts(
@@ -192,7 +232,8 @@ def _measure_parts(
     store = beats.open_store(folder / "beats.zarr", mode="r+")
     with bar("Measuring", len(cohort)) as progress:
         progress.step(n_resumed)
-        results = _measured(cohort, [row for span in spans.values() for row in span], workers)
+        wanted = [row for span in spans.values() for row in span]
+        results = _measured(cohort, wanted, key["medians"], workers)
         for part, span in spans.items():
             done: list[_Measured] = []
             for _ in span:
@@ -214,13 +255,16 @@ def _measure_parts(
     return n_resumed
 
 
-def _measured(cohort: Cohort, rows: Sequence[int], workers: int) -> Iterator[_Measured]:
+def _measured(
+    cohort: Cohort, rows: Sequence[int], medians: Medians, workers: int
+) -> Iterator[_Measured]:
     """Results of `rows` in their order, from this process or from several."""
     study = cohort.study
     tasks = [list(rows[i : i + _TASK_RECORDS]) for i in range(0, len(rows), _TASK_RECORDS)]
     if workers <= 1:
         with _one_thread():
-            yield from map(_measure_one, cohort.stream(rows))
+            for recording in cohort.stream(rows):
+                yield _measure_one(recording, medians)
         return
     rest = deque(tasks)
     while rest:
@@ -229,7 +273,7 @@ def _measured(cohort: Cohort, rows: Sequence[int], workers: int) -> Iterator[_Me
                 coming = iter(tuple(rest))
                 under_way: deque[Future[list[_Measured]]] = deque()
                 for task in coming:
-                    under_way.append(pool.submit(_measure_rows, study, task))
+                    under_way.append(pool.submit(_measure_rows, study, task, medians))
                     if len(under_way) >= workers * _AHEAD:
                         done = under_way.popleft().result()
                         rest.popleft()
@@ -241,13 +285,13 @@ def _measured(cohort: Cohort, rows: Sequence[int], workers: int) -> Iterator[_Me
         except BrokenProcessPool:
             # A process died: the records of the task that it may have had are measured one by one.
             for row in rest.popleft():
-                yield _measure_alone(study, row)
+                yield _measure_alone(study, row, medians)
 
 
-def _measure_alone(study: Path, row: int) -> _Measured:
+def _measure_alone(study: Path, row: int, medians: Medians) -> _Measured:
     with _pool(1) as pool:
         try:
-            return pool.submit(_measure_rows, study, [row]).result()[0]
+            return pool.submit(_measure_rows, study, [row], medians).result()[0]
         except BrokenProcessPool:
             record_id = open_cohort(study).records["record_id"][row]
             return _failed(record_id, "measuring failed: its process died")
@@ -260,9 +304,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
-def _measure_rows(study: Path, rows: list[int]) -> list[_Measured]:
+def _measure_rows(study: Path, rows: list[int], medians: Medians) -> list[_Measured]:
     with _one_thread():
-        return [_measure_one(recording) for recording in _opened(study).stream(rows)]
+        return [_measure_one(recording, medians) for recording in _opened(study).stream(rows)]
 
 
 @lru_cache(maxsize=1)  # of a worker's process, which lives for one call of `measure_cohort`
@@ -270,9 +314,11 @@ def _opened(study: Path) -> Cohort:
     return open_cohort(study)
 
 
-def _measure_one(recording: Recording) -> _Measured:
+def _measure_one(recording: Recording, medians: Medians) -> _Measured:
     try:
         found = measure_recording(recording.signal_mv, recording.rate_hz)
+        if medians == "cart" and recording.median_beat_mv is not None:
+            found = on_cart_median(found, recording)
     except ModelMismatch:  # the installation's fault, not the record's
         raise
     except LeadlightError as error:
@@ -292,8 +338,9 @@ def _measure_one(recording: Recording) -> _Measured:
     known = noise[np.isfinite(noise)]
     row = {
         "record_id": recording.record_id,
-        "n_beats": beat.n_found,
+        "n_beats": len(fiducials.r_peaks),
         "n_beats_averaged": beat.n_beats,
+        "median_beat": beat.source,
         "noise_uv": float(np.median(known)) if known.size else None,
         **{
             f"{wave.lower()}_confidence": _mean_confidence(sure[-1, :, index])
@@ -345,7 +392,7 @@ def _fiducial_rows(done: Sequence[_Measured]) -> pl.DataFrame:
     return pl.DataFrame(joined, schema_overrides=FIDUCIALS_SCHEMA, schema=list(FIDUCIALS_SCHEMA))
 
 
-def _join(folder: Path, cohort: Cohort, workers: int) -> None:
+def _join(folder: Path, cohort: Cohort, medians: Medians, workers: int) -> None:
     """Make the tables of their parts, and mark the folder as whole."""
     n_parts = len(list(folder.glob("measurements-*.parquet")))
     for name in ("fiducials", "measurements"):
@@ -354,6 +401,7 @@ def _join(folder: Path, cohort: Cohort, workers: int) -> None:
     card = read_card()["model"]
     parameters = {
         "workers": workers,
+        "medians": medians,
         "delineator": card.get("name", "delineator"),
         "delineator_sha256": card["weights_sha256"],
         "records": len(cohort),

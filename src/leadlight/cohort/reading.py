@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -71,8 +71,7 @@ def read_one(path: Path) -> Outcome:
         return Outcome(
             path, reason=f"quality check failed: {type(error).__name__}", advice=_TELL_US
         )
-    # The cart's median beat has no place in the cohort's store; it need not travel.
-    return Outcome(path, replace(recording, median_beat_mv=None), tuple(flags))
+    return Outcome(path, recording, tuple(flags))
 
 
 def _read_in_pool(

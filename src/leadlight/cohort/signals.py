@@ -5,6 +5,9 @@ spans chunks along the sample axis, a shorter one is padded with "missing". A sh
 holds the same ten seconds of 256 records, so a million ten-second records are some 4,000 files;
 a stretch in which no record of a shard has a value has no chunk and no file.
 
+Where recordings bring a median beat of their cart (`median_beat_mv`), the same group holds these
+as `cart_beat` (record, lead, cart_sample), as the files gave them.
+
 Chosen by measurement (benchmarks/cohort_store.py, 500 records of PTB-XL): Blosc zstd level 3 with
 byte shuffle takes 36 % of the raw size, bit shuffle 39 %, lz4 45 to 50 %, and what a read takes
 beyond reading uncompressed chunks is mostly the library's own time, nearly the same for all.
@@ -27,6 +30,7 @@ LIMIT_UV = 32767
 UV_PER_MV = 1000
 CHUNK_SAMPLES = 5000
 SHARD_RECORDS = 256
+CART_CHUNK_SAMPLES = 600  # what GE carts write
 
 Microvolts = npt.NDArray[np.int16]
 
@@ -64,15 +68,27 @@ def create(store: Path, shard_records: int) -> zarr.Array[Any]:
     group = zarr.create_group(
         store, zarr_format=3, attributes={"title": "Leadlight cohort", "layout_version": 1}
     )
+    return _empty(group, "signal", "sample", CHUNK_SAMPLES, shard_records)
+
+
+def create_cart_beats(store: Path, shard_records: int) -> zarr.Array[Any]:
+    """A new, empty array (0, 12, 0) for the carts' median beats in the group at `store`."""
+    group = zarr.open_group(store, mode="r+")
+    return _empty(group, "cart_beat", "cart_sample", CART_CHUNK_SAMPLES, shard_records)
+
+
+def _empty(
+    group: zarr.Group, name: str, axis: str, chunk_samples: int, shard_records: int
+) -> zarr.Array[Any]:
     return group.create_array(
-        "signal",
+        name,
         shape=(0, len(LEADS), 0),
-        chunks=(1, len(LEADS), CHUNK_SAMPLES),
-        shards=(shard_records, len(LEADS), CHUNK_SAMPLES),
+        chunks=(1, len(LEADS), chunk_samples),
+        shards=(shard_records, len(LEADS), chunk_samples),
         dtype="int16",
         fill_value=MISSING,
         compressors=BloscCodec(typesize=2, cname="zstd", clevel=3, shuffle="shuffle"),
-        dimension_names=("record", "lead", "sample"),
+        dimension_names=("record", "lead", axis),
         attributes={
             "units": "mV",
             "scale_factor": 1 / UV_PER_MV,
@@ -86,30 +102,30 @@ def create(store: Path, shard_records: int) -> zarr.Array[Any]:
 def write_shard(
     signal: zarr.Array[Any], shard: int, stored: npt.NDArray[np.int16], lengths: list[int]
 ) -> None:
-    """Write the records of one shard, ten seconds of all of them at a time.
+    """Write the records of one shard, one chunk's stretch of all of them at a time.
 
     Args:
-        signal: the array of `create`; it grows as needed, in whole shards.
+        signal: the array of `create` or `create_cart_beats`; it grows as needed, in whole shards.
         shard: which shard along the record axis.
         stored: the records' samples one after another, each (lead, sample) in C order; a
             memory-mapped file will do, and then memory is flat however long the records are.
-        lengths: samples per lead of each record.
+        lengths: samples per lead of each record; 0 where it has none.
     """
     assert signal.shards is not None
-    shard_records = signal.shards[0]
-    blocks = -(-max(lengths) // CHUNK_SAMPLES)
+    shard_records, _, chunk_samples = signal.shards
+    blocks = -(-max(lengths) // chunk_samples)
     signal.resize(
         (
             max(signal.shape[0], (shard + 1) * shard_records),
             len(LEADS),
-            max(signal.shape[2], blocks * CHUNK_SAMPLES),
+            max(signal.shape[2], blocks * chunk_samples),
         )
     )
     ends = np.cumsum([length * len(LEADS) for length in lengths])
     rows = slice(shard * shard_records, (shard + 1) * shard_records)
     for block in range(blocks):
-        samples = slice(block * CHUNK_SAMPLES, (block + 1) * CHUNK_SAMPLES)
-        values = np.full((shard_records, len(LEADS), CHUNK_SAMPLES), MISSING, dtype=np.int16)
+        samples = slice(block * chunk_samples, (block + 1) * chunk_samples)
+        values = np.full((shard_records, len(LEADS), chunk_samples), MISSING, dtype=np.int16)
         for record, (end, length) in enumerate(zip(ends, lengths, strict=True)):
             whole = stored[end - length * len(LEADS) : end].reshape(len(LEADS), length)
             part = whole[:, samples]
@@ -117,12 +133,19 @@ def write_shard(
         signal[rows, :, samples] = values
 
 
-def finish(store: Path, record_ids: list[str], longest: int) -> None:
-    """Cut the array to its records and its longest record, and label its axes."""
+def finish(store: Path, record_ids: list[str], longest: int, longest_cart: int = 0) -> None:
+    """Cut the arrays to their records and their longest record, and label their axes.
+
+    `cart_beat` is removed where no record has one (`longest_cart` is 0).
+    """
     group = zarr.open_group(store, mode="r+")
-    signal = group["signal"]
-    assert isinstance(signal, zarr.Array)
-    signal.resize((len(record_ids), len(LEADS), longest))
+    for name, samples in (("signal", longest), ("cart_beat", longest_cart)):
+        if name in group and not samples:
+            del group[name]
+        elif name in group:
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array.resize((len(record_ids), len(LEADS), samples))
     for name, axis, values in (("record_id", "record", record_ids), ("lead", "lead", list(LEADS))):
         coordinate = group.create_array(
             name,
@@ -145,3 +168,11 @@ def open_signal(store: Path) -> zarr.Array[Any]:
     signal: Any = zarr.open_group(store, mode="r")["signal"]
     assert isinstance(signal, zarr.Array)
     return signal
+
+
+def open_cart_beats(store: Path) -> zarr.Array[Any] | None:
+    """The carts' median beats of a finished cohort, for reading; None where it has none."""
+    group = zarr.open_group(store, mode="r")
+    found: Any = group.get("cart_beat")
+    assert found is None or isinstance(found, zarr.Array)
+    return found

@@ -37,7 +37,13 @@ RECORDS_SCHEMA: dict[str, pl.DataType] = {
     "derived_leads": pl.List(pl.String()),
     "missing_leads": pl.List(pl.String()),
     "signal_sha256": pl.String(),
+    "cart_beat_rate_hz": pl.Float64(),
+    "cart_beat_samples": pl.Int64(),
+    "cart_measurements": pl.List(pl.Struct({"name": pl.String(), "value": pl.Float64()})),
 }
+# Null where a recording brings no median beat or measurements of its cart; an older cohort lacks
+# the columns and had none.
+_CART_COLUMNS = ("cart_beat_rate_hz", "cart_beat_samples", "cart_measurements")
 REJECTS_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.String(),
     "reason": pl.String(),
@@ -57,11 +63,14 @@ class Cohort:
         study: the study folder.
         records: one row per record, row i being record i of the array (`RECORDS_SCHEMA`).
         signal: the Zarr array (record, lead, sample) int16 in µV, `signals.MISSING` = no value.
+        cart_beats: the carts' median beats (record, lead, sample) likewise; None where no recording
+            brought one.
     """
 
     study: Path
     records: pl.DataFrame
     signal: zarr.Array[Any]
+    cart_beats: zarr.Array[Any] | None = None
 
     def __len__(self) -> int:
         return self.records.height
@@ -75,7 +84,10 @@ class Cohort:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is outside of the cohort's {len(self)} records")
         about = self.records.row(row, named=True)
-        return _recording(about, np.asarray(self.signal[row, :, : about["n_samples"]]))
+        cart = None
+        if self.cart_beats is not None and about["cart_beat_samples"]:
+            cart = np.asarray(self.cart_beats[row, :, : about["cart_beat_samples"]])
+        return _recording(about, np.asarray(self.signal[row, :, : about["n_samples"]]), cart)
 
     def stream(self, rows: Sequence[int] | None = None) -> Iterator[Recording]:
         """The records of `rows` (all where None) in the order given.
@@ -95,8 +107,22 @@ class Cohort:
                 block = self.signal.oindex[np.array(batch), :, slice(0, longest)]
             stored = np.asarray(block)
             table = self.records[batch]
-            for about, samples in zip(table.iter_rows(named=True), stored, strict=True):
-                yield _recording(about, samples[:, : about["n_samples"]])
+            carts = self._carts_of(table, batch)
+            for about, samples, cart in zip(
+                table.iter_rows(named=True), stored, carts, strict=True
+            ):
+                yield _recording(about, samples[:, : about["n_samples"]], cart)
+
+    def _carts_of(self, table: pl.DataFrame, batch: list[int]) -> list[signals.Microvolts | None]:
+        """The carts' beats of the rows `batch`, whose table is `table`."""
+        lengths = table["cart_beat_samples"].to_list()
+        if self.cart_beats is None or not any(lengths):
+            return [None] * len(batch)
+        block = np.asarray(self.cart_beats.oindex[np.array(batch)])
+        return [
+            beat[:, :length] if length else None
+            for beat, length in zip(block, lengths, strict=True)
+        ]
 
     def row_of(self, record_id: str) -> int:
         """The row of a record by its name.
@@ -130,6 +156,9 @@ def open_cohort(study: Path) -> Cohort:
             else "Make one: leadlight import FILES... --study " + str(study),
         )
     records, signal = pl.read_parquet(table), signals.open_signal(store)
+    if "cart_beat_samples" not in records.columns:
+        nulls = [pl.lit(None, RECORDS_SCHEMA[name]).alias(name) for name in _CART_COLUMNS]
+        records = records.with_columns(nulls)
     if absent := [name for name in RECORDS_SCHEMA if name not in records.columns]:
         raise LeadlightError(
             f"{table} lacks the columns {', '.join(absent)}.", advice="Import the study again."
@@ -139,7 +168,7 @@ def open_cohort(study: Path) -> Cohort:
             f"{table} lists {records.height} records and {store} holds {signal.shape[0]}.",
             advice="They are of two imports: import the study again with --overwrite.",
         )
-    return Cohort(study, records, signal)
+    return Cohort(study, records, signal, signals.open_cart_beats(store))
 
 
 class CohortWriter:
@@ -270,8 +299,17 @@ class CohortWriter:
             "derived_leads": list(recording.derived_leads),
             "missing_leads": list(recording.missing_leads),
             "signal_sha256": hashlib.sha256(stored.tobytes()).hexdigest(),
+            "cart_measurements": [
+                {"name": key, "value": value} for key, value in recording.cart_measurements.items()
+            ]
+            or None,
         }
-        self._journal.stage(row, stored)
+        cart_beat = None
+        if recording.median_beat_mv is not None and recording.median_beat_rate_hz:
+            cart_beat = signals.to_microvolts(recording.median_beat_mv)[0]
+            row["cart_beat_rate_hz"] = float(recording.median_beat_rate_hz)
+            row["cart_beat_samples"] = cart_beat.shape[1]
+        self._journal.stage(row, stored, cart_beat)
         if self._journal.shard_is_full:
             self._commit()
 
@@ -364,7 +402,11 @@ def _batches(rows: list[int], lengths: Any) -> Iterator[list[int]]:
         yield batch
 
 
-def _recording(about: Mapping[str, Any], stored: signals.Microvolts) -> Recording:
+def _recording(
+    about: Mapping[str, Any],
+    stored: signals.Microvolts,
+    cart_beat: signals.Microvolts | None = None,
+) -> Recording:
     return Recording(
         signal_mv=signals.from_microvolts(stored),
         rate_hz=about["rate_hz"],
@@ -376,4 +418,9 @@ def _recording(about: Mapping[str, Any], stored: signals.Microvolts) -> Recordin
         derived_leads=tuple(about["derived_leads"] or ()),
         missing_leads=tuple(about["missing_leads"] or ()),
         source_format=about["source_format"] or "",
+        median_beat_mv=None if cart_beat is None else signals.from_microvolts(cart_beat),
+        median_beat_rate_hz=about["cart_beat_rate_hz"],
+        cart_measurements={
+            each["name"]: each["value"] for each in about["cart_measurements"] or ()
+        },
     )

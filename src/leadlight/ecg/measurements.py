@@ -5,7 +5,7 @@ cannot be measured is NaN, with the reason in `Measurements.absent`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,11 @@ from leadlight.ecg.median_beat import (
     R_SAMPLE,
     RATE_HZ,
     MedianBeat,
+    cart_median_beat,
     median_beat,
 )
 from leadlight.ecg.qrs_limits import sharpen_qrs
+from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
 
@@ -126,7 +128,8 @@ class MeasuredRecording:
     """Everything that is read on one recording.
 
     Attributes:
-        fiducials: wave limits of every beat, per lead and over all leads, in samples of the strip.
+        fiducials: wave limits of every beat, per lead and over all leads, in samples of the strip;
+            over all leads the QRS limits agree with `limits` (`as_on_median`).
         beat: the median beat.
         limits: (wave, point) the limits on the median beat, over all leads, in its samples.
         measurements: rate, intervals, axes, amplitudes, ...
@@ -156,7 +159,25 @@ def measure_recording(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecord
     fiducials = delineate(signal_mv, rate_hz, r_peaks)
     beat = median_beat(signal_mv, rate_hz, r_peaks)
     limits = limits_on_median(fiducials, beat)
-    return MeasuredRecording(fiducials, beat, limits, measure(beat, limits, r_peaks, rate_hz))
+    found = measure(beat, limits, r_peaks, rate_hz)
+    return MeasuredRecording(as_on_median(fiducials, beat, limits), beat, limits, found)
+
+
+def on_cart_median(found: MeasuredRecording, recording: Recording) -> MeasuredRecording:
+    """What `measure_recording` found, with the cart's own median beat in the place of ours.
+
+    P and T limits are those of the strip's beats (the cart's beat is laid on ours by its shape);
+    QRS limits, axes and amplitudes are read on the cart's beat.
+
+    Raises:
+        LeadlightError: the recording brings no median beat of a cart, or one without QRS.
+    """
+    beat = cart_median_beat(recording, found.beat)
+    limits = sharpen_qrs(beat, limits_over_beats(found.fiducials, found.beat))
+    r_peaks, rate_hz = found.fiducials.r_peaks, found.fiducials.rate_hz
+    return replace(
+        found, beat=beat, limits=limits, measurements=measure(beat, limits, r_peaks, rate_hz)
+    )
 
 
 def measure(
@@ -206,6 +227,35 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
         Samples of the median beat, fractional; NaN where a wave is absent.
     """
     return sharpen_qrs(beat, limits_over_beats(fiducials, beat))
+
+
+def as_on_median(fiducials: Fiducials, beat: MedianBeat, limits: xr.DataArray) -> Fiducials:
+    """The fiducials with the QRS limits over all leads moved to agree with the median beat's.
+
+    The network marks a QRS some 10 ms wider than the median beat's vector moves. Each beat's global
+    onset is moved by what lies between both readings on the median beat, and its offset likewise,
+    so that the table of fiducials and the QRS duration say the same; a limit that would pass the
+    beat's own QRS peak or a neighbouring wave stops there. Readings of single leads stay as they
+    are.
+    """
+    before, after = limit_samples(limits_over_beats(fiducials, beat)), limit_samples(limits)
+    waves, points = (fiducials.global_[axis].values.tolist() for axis in ("wave", "point"))
+    p, qrs, t = (waves.index(wave) for wave in ("P", "QRS", "T"))
+    onset, peak, offset = (points.index(point) for point in ("onset", "peak", "offset"))
+    moved = fiducials.global_.values.copy()
+    to_strip = fiducials.rate_hz / RATE_HZ
+    for point, behind, ahead in (
+        (onset, moved[:, p, offset], moved[:, qrs, peak] - 1),
+        (offset, moved[:, qrs, peak] + 1, moved[:, t, onset]),
+    ):
+        name = points[point]
+        shift = (after["QRS", name] - before["QRS", name]) * to_strip
+        if np.isfinite(shift):
+            # fmax and fmin pass over a neighbour that is absent.
+            shifted = np.fmin(np.fmax(moved[:, qrs, point] + shift, behind), ahead)
+            known = np.isfinite(moved[:, qrs, point])
+            moved[known, qrs, point] = shifted[known]
+    return replace(fiducials, global_=fiducials.global_.copy(deep=False, data=moved))
 
 
 def limits_over_beats(
