@@ -1,0 +1,1 @@
+"""The ECG's own factors."""

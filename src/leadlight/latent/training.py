@@ -1,0 +1,488 @@
+"""Training a factor model on one or more studies, from median beats to a model with its card."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from pydantic import ConfigDict, Field
+
+from leadlight.atomic import refuse_overwrite
+from leadlight.classify.fitting import Fit, FitSettings, epoch_seed, fit, last_checkpoint
+from leadlight.cohort.splits import TRAIN, VALIDATION
+from leadlight.errors import LeadlightError
+from leadlight.latent.augment import NO_AUGMENTATION, Augmentation, BeatBatch, augment
+from leadlight.latent.beats import LIMITS, Beats, concatenate, gather_beats
+from leadlight.latent.card import CARD_FILE, Architecture, LatentCard, ModelSection, Typical
+from leadlight.latent.choosing import (
+    Choice,
+    Rule,
+    choose_factors,
+    largest_correlation,
+    latents_of,
+)
+from leadlight.latent.distributed import Place, average_gradients, joined, own_checkpoints
+from leadlight.latent.linear import PrincipalComponents, principal_components
+from leadlight.latent.model import (
+    Factors,
+    LatentModel,
+    beat_input,
+    load_latent_model,
+    round_to_half,
+    save_latent_model,
+)
+from leadlight.latent.network import FactorNetwork, varimax
+from leadlight.latent.objective import Objective, Terms, beta_at, equivalents, loss_of, terms
+from leadlight.latent.reconstruction import reconstruction_errors
+from leadlight.progress import say
+from leadlight.provenance import write_provenance
+
+_QRS = (LIMITS.index("qrs_onset"), LIMITS.index("qrs_offset"))
+# Beats that the basis is made of; the covariance of 4,800 points does not gain from more.
+_BASIS_BEATS = 12_000
+_TYPICAL_QUANTILE = 0.99
+_LEAST_TYPICAL = 40
+_FIT = FitSettings(
+    epochs=40,
+    batch_size=128,
+    learning_rate=2e-3,
+    warm_up=0.1,
+    weight_decay=1e-3,
+    gradient_norm=10.0,
+    average_decay=0.995,
+    patience=10,
+)
+
+
+@dataclass(frozen=True)
+class LatentSettings:
+    """How a factor model is trained.
+
+    Attributes:
+        name: of the model.
+        architecture: sizes of the network.
+        objective: the loss.
+        augmentation: how training beats are changed.
+        fit: the training loop.
+        rule: which latents are kept.
+        records_per_epoch: beats drawn in an epoch.
+        study_weights: each study's share of them, in the order of the studies; by its number of
+            records where empty.
+        reference: names of the studies (their folders') on whose training records the factors are
+            standardised, decorrelated, ordered and named; all where empty.
+        simple_start: whether the linear start is turned to simple structure (varimax).
+        seed: of weights, draws and augmentation. The start is the same for all seeds.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str = "factors"
+    architecture: Architecture = field(default_factory=Architecture)
+    objective: Objective = field(default_factory=Objective)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    fit: FitSettings = _FIT
+    rule: Rule = field(default_factory=Rule)
+    records_per_epoch: Annotated[int, Field(ge=2)] = 20_000
+    study_weights: tuple[float, ...] = ()
+    reference: tuple[str, ...] = ()
+    simple_start: bool = True
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made.
+
+    Attributes:
+        model: as a user would load it.
+        history: one row per epoch.
+        best_epoch: whose weights were kept.
+        records_per_s: trained on.
+    """
+
+    model: LatentModel
+    history: pl.DataFrame
+    best_epoch: int
+    records_per_s: float
+
+
+def train(
+    studies: Sequence[Path],
+    out: Path,
+    settings: LatentSettings,
+    *,
+    cache: Path | None = None,
+    validation_study: str = "",
+    exclude_patients: frozenset[str] = frozenset(),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Trained:
+    """Train on the train splits of `studies` and write the model with its card into `out`.
+
+    `out` gets `card.toml`, `weights.safetensors`, `baseline.safetensors` (principal components of
+    the same training beats), `history.parquet`, `trained-on.parquet` and `provenance.json`. While
+    it runs there is `checkpoint/`. Started by `torchrun`, all processes train together.
+
+    Args:
+        studies: study folders that have been measured.
+        out: the model's folder.
+        settings: see `LatentSettings`.
+        cache: folder for beats that are read once; `out/cache` where None.
+        validation_study: name of the study whose validation split decides when to stop; the first
+            where empty.
+        exclude_patients: who is left out of training and validation.
+        resume: go on with a run that was stopped.
+        overwrite: replace a model or an unfinished run.
+
+    Raises:
+        LeadlightError: a study has no median beats, a split is empty, a model or an unfinished run
+            is in `out`, or a loss is not finite.
+    """
+    with joined(settings.device) as place:
+        if place.writes:
+            _claim(out, resume, overwrite)
+        cache = out / "cache" if cache is None else cache
+        names = [study.resolve().name for study in studies]
+        parts = [_without(gather_beats([study], cache), exclude_patients) for study in studies]
+        training = [part.of_split(TRAIN) for part in parts]
+        decides = names.index(validation_study) if validation_study in names else 0
+        deciding = parts[decides].of_split(VALIDATION)
+        _check(names, training, deciding, settings, validation_study)
+        torch.manual_seed(settings.seed)
+        network = start_network(training, settings).to(place.device)
+        fitted = fit_network(
+            network, training, deciding, settings, out / "checkpoint", place, resume=resume
+        )
+        best = fitted.network.cpu()
+        assert isinstance(best, FactorNetwork)
+        network = best
+        round_to_half(network)
+        reference = [
+            place_of
+            for place_of, name in enumerate(names)
+            if not settings.reference or name in settings.reference
+        ]
+        population = concatenate([training[place_of] for place_of in reference])
+        latents = latents_of(network, population)
+        measured = pl.concat(
+            [_measurements(studies[at], training[at]) for at in reference], how="diagonal_relaxed"
+        )
+        choice = choose_factors(latents, settings.rule, measured)
+        factors = factors_of(network, choice)
+        baseline = linear_baseline(training, settings).first(len(choice.factors))
+        if place.writes:
+            card = _card(factors, choice, population, deciding, settings, names, training, fitted)
+            save_latent_model(factors, card, out, baseline=baseline, overwrite=True)
+            _write_trained_on(out / "trained-on.parquet", training, deciding)
+            write_provenance(
+                out, "latent train", {"settings": dataclasses.asdict(settings), "studies": names}
+            )
+            shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    return Trained(load_latent_model(out), fitted.history, fitted.best_epoch, fitted.records_per_s)
+
+
+def fit_network(
+    network: FactorNetwork,
+    training: Sequence[Beats],
+    deciding: Beats,
+    settings: LatentSettings,
+    folder: Path,
+    place: Place,
+    *,
+    resume: bool = False,
+) -> Fit:
+    """Fit a network, in place, to the training beats of some studies; see `classify.fitting`."""
+    steps = max(1, settings.records_per_epoch // (settings.fit.batch_size * place.processes))
+    shares = study_shares(training, settings.study_weights)
+    n_records = sum(len(part) for part in training)
+    points = network.leads * network.samples
+    beta = {"now": settings.objective.beta}
+    noise = torch.Generator(device=place.device)
+
+    def batches(number: int) -> Iterator[BeatBatch]:
+        beta["now"] = beta_at(number, settings.fit.epochs, settings.objective)
+        seed = epoch_seed(settings.seed, number) * place.processes + place.rank
+        noise.manual_seed(seed + 1)
+        return epoch_batches(training, shares, steps, seed, settings, place.device)
+
+    def loss(network: torch.nn.Module, batch: BeatBatch) -> torch.Tensor:
+        assert isinstance(network, FactorNetwork)
+        parts = _terms(network, batch, settings.objective, n_records, noise)
+        return loss_of(parts, settings.objective, beta["now"], points)
+
+    def validate(network: torch.nn.Module) -> tuple[float, dict[str, float | None]]:
+        assert isinstance(network, FactorNetwork)
+        return validation_score(network, deciding, settings.objective)
+
+    average_gradients(network, place)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    say(
+        f"Training {n_parameters:,} parameters on {n_records:,} beats, "
+        f"{steps * settings.fit.batch_size * place.processes:,} an epoch, on {place.device}"
+        f"{f' and {place.processes - 1} more' if place.processes > 1 else ''}."
+    )
+    return fit(
+        network,
+        batches=batches,
+        steps_per_epoch=steps,
+        loss=loss,
+        validate=validate,
+        settings=settings.fit,
+        seed=settings.seed,
+        folder=own_checkpoints(folder, place),
+        made_from=_fingerprint(settings, training, deciding),
+        resume=resume,
+    )
+
+
+def epoch_batches(
+    training: Sequence[Beats],
+    shares: npt.NDArray[np.float64],
+    steps: int,
+    seed: int,
+    settings: LatentSettings,
+    device: torch.device,
+) -> Iterator[BeatBatch]:
+    """Batches of changed beats, drawn with replacement; the same seed, the same batches."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator(device=device).manual_seed(seed)
+    for _ in range(steps):
+        counts = rng.multinomial(settings.fit.batch_size, shares)
+        drawn = [
+            part.take(np.sort(rng.integers(len(part), size=count)))
+            for part, count in zip(training, counts, strict=True)
+            if count
+        ]
+        batch = concatenate(drawn)
+        beats_mv, own = batch.millivolts(slice(None))
+        yield augment(
+            torch.from_numpy(beats_mv).to(device),
+            torch.from_numpy(own).to(device),
+            torch.from_numpy(batch.limits[:, _QRS]).to(device),
+            settings.augmentation,
+            generator,
+        )
+
+
+def start_network(training: Sequence[Beats], settings: LatentSettings) -> FactorNetwork:
+    """The network as it is before training: rotated principal components of changed beats.
+
+    Depends on the training beats and the settings but not on the seed, so factors of different
+    seeds have a common start and can be matched.
+    """
+    sizes = settings.architecture
+    shares = study_shares(training, settings.study_weights)
+    steps = -(-_BASIS_BEATS // settings.fit.batch_size)
+    batches = epoch_batches(training, shares, steps, 0, settings, torch.device("cpu"))
+    seen = ((batch.wanted * batch.own[:, None]).numpy() for batch in batches)
+    found = principal_components(seen, sizes.components)
+    if len(found.spread) < max(sizes.components, sizes.latents):
+        raise LeadlightError(
+            f"The training beats span {len(found.spread)} components, fewer than the "
+            f"{sizes.components} asked for.",
+            advice="Give more records or fewer components.",
+        )
+    network = FactorNetwork(**sizes.model_dump())
+    loadings = (found.spread[: sizes.latents, None] * found.basis[: sizes.latents]).T
+    rotation = varimax(loadings) if settings.simple_start else np.eye(sizes.latents)
+    return network.start_linear(found.basis, found.centre, found.spread, rotation)
+
+
+def linear_baseline(training: Sequence[Beats], settings: LatentSettings) -> PrincipalComponents:
+    """Principal components of the training beats as they are, weighted as in training."""
+    plain = dataclasses.replace(settings, augmentation=NO_AUGMENTATION)
+    shares = study_shares(training, settings.study_weights)
+    steps = -(-_BASIS_BEATS // settings.fit.batch_size)
+    batches = epoch_batches(training, shares, steps, 1, plain, torch.device("cpu"))
+    seen = ((batch.wanted * batch.own[:, None]).numpy() for batch in batches)
+    return principal_components(seen, settings.architecture.latents)
+
+
+def factors_of(network: FactorNetwork, choice: Choice) -> Factors:
+    """The network with the chosen factors."""
+    made = Factors(network, len(choice.factors))
+    for name in ("to_factors", "from_factors", "offset"):
+        getattr(made, name).copy_(torch.from_numpy(getattr(choice, name).astype(np.float32)))
+    return made.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def validation_score(
+    network: FactorNetwork, beats: Beats, objective: Objective
+) -> tuple[float, dict[str, float | None]]:
+    """The negative lower bound per point at the posterior means, and figures for the history."""
+    device = network.centre.device
+    beats_mv, own = beats.millivolts(slice(None))
+    truth = torch.from_numpy(beats_mv * own[:, None]).to(device)
+    mask = torch.from_numpy(own).to(device)
+    mean, log_variance = network.encode(truth)
+    decoded = network.decode(mean)
+    parts = terms(truth, decoded, mask, (mean, log_variance, mean), objective, len(beats))
+    points = truth.shape[1] * truth.shape[2]
+    score = float(loss_of(parts, dataclasses.replace(objective, decorrelation=0.0,
+                          total_correlation=0.0), objective.beta, points))  # fmt: skip
+    errors = reconstruction_errors(beats_mv, decoded.cpu().numpy(), own)
+    figures: dict[str, float | None] = {
+        "mae_uv": float(errors.mae_uv.mean()),
+        "r": float(np.nanmean(errors.r)),
+        "kl_nats": float(parts.kl.sum()),
+        "latents_above_half_a_nat": float((parts.kl > 0.5).sum()),
+        "largest_correlation": largest_correlation(mean.cpu().numpy()),
+    }
+    return score, figures
+
+
+def study_shares(training: Sequence[Beats], weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """(study) share of a batch."""
+    raw = np.array(weights if len(weights) else [len(part) for part in training], dtype=np.float64)
+    return np.asarray(raw / raw.sum())
+
+
+def _terms(
+    network: FactorNetwork,
+    batch: BeatBatch,
+    objective: Objective,
+    n_records: int,
+    noise: torch.Generator,
+) -> Terms:
+    mean, log_variance = network.encode(batch.seen)
+    sample = mean
+    if objective.beta:
+        draw = torch.randn(mean.shape, generator=noise, device=mean.device)
+        sample = mean + (0.5 * log_variance).exp() * draw
+    decoded = network.decode(sample)
+    posterior = (mean, log_variance, sample)
+    return terms(batch.wanted, decoded, batch.own, posterior, objective, n_records)
+
+
+def _card(
+    factors: Factors,
+    choice: Choice,
+    population: Beats,
+    deciding: Beats,
+    settings: LatentSettings,
+    names: Sequence[str],
+    training: Sequence[Beats],
+    fitted: Fit,
+) -> LatentCard:
+    held = deciding if len(deciding) >= _LEAST_TYPICAL else population
+    section = ModelSection(name=settings.name, architecture=settings.architecture)
+    card = LatentCard(
+        model=section,
+        input=beat_input(),
+        factors=choice.factors,
+        typical=Typical(error_uv=1.0, distance=1.0, records=len(held)),
+    )
+    found = LatentModel(card, factors, None, Path(CARD_FILE)).encode_all(held)
+    typical = Typical(
+        error_uv=round(float(np.quantile(found.error_uv, _TYPICAL_QUANTILE)), 2),
+        distance=round(float(np.quantile(found.distance, _TYPICAL_QUANTILE)), 3),
+        records=len(held),
+    )
+    best = fitted.history.row(fitted.best_epoch - 1, named=True)
+    return card.model_copy(
+        update={
+            "typical": typical,
+            "objective": dataclasses.asdict(settings.objective)
+            | {"equivalents": equivalents(settings.objective, latents=len(choice.offset))},
+            "training": {
+                "studies": list(names),
+                "records": [len(part) for part in training],
+                "patients": [part.records["patient_id"].n_unique() for part in training],
+                "shares": study_shares(training, settings.study_weights).round(4).tolist(),
+                "reference": list(settings.reference),
+                "seed": settings.seed,
+                "epochs": fitted.history.height,
+                "best_epoch": fitted.best_epoch,
+                "date": datetime.now(UTC).date().isoformat(),
+                "dropped_latents": {str(latent): why for latent, why in choice.dropped.items()},
+            },
+            "metrics": {
+                "validation": {
+                    name: round(float(best[name]), 4)
+                    for name in ("mae_uv", "r", "kl_nats")
+                    if best.get(name) is not None
+                }
+            },
+        }
+    )
+
+
+def _measurements(study: Path, beats: Beats) -> pl.DataFrame:
+    table = pl.read_parquet(study / "measurements.parquet")
+    wanted = beats.records.select("record_id")
+    return wanted.join(table, on="record_id", how="left", maintain_order="left")
+
+
+def _without(beats: Beats, patients: frozenset[str]) -> Beats:
+    if not patients:
+        return beats
+    left = ~beats.records["patient_id"].is_in(list(patients)).to_numpy()
+    return beats.take(np.flatnonzero(left))
+
+
+def _write_trained_on(path: Path, training: Sequence[Beats], deciding: Beats) -> None:
+    columns = ["record_id", "patient_id", "study", "split"]
+    parts = [*(part.records for part in training), deciding.records]
+    pl.concat([part.select(columns) for part in parts]).write_parquet(path)
+
+
+def _fingerprint(settings: LatentSettings, training: Sequence[Beats], deciding: Beats) -> str:
+    tables = dataclasses.asdict(settings) | {"architecture": settings.architecture.model_dump()}
+    digest = hashlib.sha256(json.dumps(tables, sort_keys=True).encode())
+    for part in [*training, deciding]:
+        digest.update("\n".join(part.records["record_id"]).encode())
+        digest.update(np.ascontiguousarray(part.own).tobytes())
+    return digest.hexdigest()
+
+
+def _claim(out: Path, resume: bool, overwrite: bool) -> None:
+    refuse_overwrite(out / CARD_FILE, overwrite)
+    unfinished = last_checkpoint(out / "checkpoint")
+    if unfinished is not None and not resume:
+        if not overwrite:
+            raise LeadlightError(
+                f"{out} holds an unfinished training.",
+                advice="Give --resume to go on with it, or --overwrite to begin anew.",
+            )
+        shutil.rmtree(out / "checkpoint")
+
+
+def _check(
+    names: Sequence[str],
+    training: Sequence[Beats],
+    deciding: Beats,
+    settings: LatentSettings,
+    validation_study: str,
+) -> None:
+    if len(set(names)) < len(names):
+        raise LeadlightError("Two studies have the same name.", advice="Rename one folder.")
+    if validation_study and validation_study not in names:
+        raise LeadlightError(
+            f"The validation study {validation_study} is none of {', '.join(names)}."
+        )
+    if settings.study_weights and len(settings.study_weights) != len(names):
+        raise LeadlightError(
+            f"There are {len(names)} studies and {len(settings.study_weights)} weights."
+        )
+    if unknown := set(settings.reference) - set(names):
+        raise LeadlightError(f"The reference study {sorted(unknown)[0]} is not trained on.")
+    for name, part in zip(names, training, strict=True):
+        if not len(part):
+            raise LeadlightError(f"{name} has no usable record in its train split.")
+    if not len(deciding):
+        raise LeadlightError(
+            f"{validation_study or names[0]} has no usable record in its validation split.",
+            advice="Name a study that has one as the validation study.",
+        )
