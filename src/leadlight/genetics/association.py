@@ -1,8 +1,8 @@
 """Association of all traits with all variants by the linear model, block by block.
 
 A block is read, multiplied with all traits and covariates at once, and turned into effects,
-standard errors and −log10 p by exact algebra (`linear_kernels`). Blocks depend on the data alone, so
-the results don't depend on the number of threads, or on where a run was killed and started again.
+standard errors and −log10 p by exact algebra (`linear_kernels`). Blocks depend on the data alone,
+so the results don't depend on the number of threads, or on where a run was killed and taken up.
 """
 
 import json
@@ -43,7 +43,7 @@ _MOST_VARIANTS = 2048
 # Up to this many multiplications in all, double precision costs less than a second or two.
 _DOUBLE_UP_TO = 2e10
 # In single precision, variants with a −log10 p above this are worked out again in double.
-_AGAIN_ABOVE = 4.0
+_AGAIN_ABOVE = 6.0
 _CHECKPOINT_S = 10.0
 
 
@@ -81,11 +81,11 @@ def associate(
 ) -> GwasSummary:
     """Test every variant against every trait and write `out/<trait>.parquet`.
 
-    precision: `double`; `single` (matrix products in float32; whatever reaches −log10 p > 4 is
+    precision: `double`; `single` (matrix products in float32; whatever reaches −log10 p > 6 is
     worked out again in double, and the largest difference seen is reported); or `auto`: double
-    where it costs a second or two. text: also GWAS-SSF, `<trait>.tsv.gz`. A killed run goes on where it
-    was when it is given again with the same inputs. Raises LeadlightError where results are there
-    and `overwrite` is False, or where nothing can be analysed.
+    where it costs a second or two. text: also GWAS-SSF, `<trait>.tsv.gz`. A killed run goes on
+    where it was when it is given again with the same inputs. Raises LeadlightError where results
+    are there and `overwrite` is False, or where nothing can be analysed.
     """
     matched = with_usable_traits(matched)
     for name in matched.trait_names:
@@ -342,7 +342,6 @@ class _Compiled:
         n = np.empty((design.n_patterns, len(ready)), dtype=np.int32)
         kernels.linear_statistics(
             ready @ matrix,
-            ready,
             counts,
             flipped,
             first,
@@ -351,8 +350,7 @@ class _Compiled:
             design.q,
             design.male,
             by_sex,
-            design.pattern_people,
-            design.pattern_first,
+            *self._absent_products(ready, matrix, by_sex),
             self.size,
             self.gram,
             self.factor,
@@ -365,6 +363,27 @@ class _Compiled:
             n,
         )
         return statistics, frequency, n
+
+    def _absent_products(
+        self, ready: Floats, matrix: Floats, by_sex: bool
+    ) -> tuple[Floats, Floats, Floats]:
+        """Of the people without the traits of each pattern: gᵀQ, g·g, and the men's sum of g."""
+        design, q = self.design, self.design.q
+        product = np.zeros((design.n_patterns, len(ready), q))
+        squares = np.zeros((design.n_patterns, len(ready)))
+        males = np.zeros((design.n_patterns, len(ready)))
+        for k in range(design.n_patterns):
+            people = design.pattern_people[design.pattern_first[k] : design.pattern_first[k + 1]]
+            if not len(people):
+                continue
+            theirs = np.empty((len(ready), len(people)), dtype=ready.dtype)
+            kernels.gather_people(ready, people, theirs, product[k, :, 0], squares[k])
+            product[k, :, 1:] = (theirs @ matrix[people, :q])[:, 1:]
+            # The constant's column is the sum of g, which is to be exact.
+            product[k, :, 0] *= design.matrix[0, 0]
+            if by_sex:
+                males[k] = theirs @ design.male[people].astype(ready.dtype)
+        return product, squares, males
 
     def again_in_double(
         self,
