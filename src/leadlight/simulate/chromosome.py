@@ -60,8 +60,9 @@ def make_chromosome(task: ChromosomeTask, folder: Path) -> None:
     trees = simulate_ancestry(stretch, genetic_map, pedigree.founder_counts, ancestry_seed)
     inheritance = inherit(pedigree, genetic_map, stream(_MEIOSES))
     # Only what the people at hand carry can be seen, so sites are counted among the founder
-    # haplotypes that reach them anywhere on the stretch.
-    present = np.unique(np.concatenate([inheritance.source, inheritance.new_source]))
+    # haplotypes that somebody carries whole.
+    whole = np.setdiff1d(np.arange(2 * pedigree.n_people), inheritance.haplotype)
+    present = np.unique(inheritance.source[whole])
     sites = sites_of(trees, present)
     rng = stream(_CHOICE)
     genes = lay_genes(stretch, rng)

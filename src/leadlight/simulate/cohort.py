@@ -29,6 +29,7 @@ from leadlight.ecg.quality import quality_flags
 from leadlight.errors import LeadlightError
 from leadlight.progress import bar, say
 from leadlight.provenance import write_provenance
+from leadlight.simulate.effects import DIAGNOSES
 from leadlight.simulate.genotyped_people import (
     PREFIX,
     Genomes,
@@ -41,11 +42,16 @@ from leadlight.simulate.population import SimulatedRecording, simulate_recording
 
 PARTIAL = ".simulate.partial"
 # What a simulated study holds beside its cohort.
-RESULTS = ("truth", PREFIX, "phenotypes.parquet", "covariates.parquet")
+RESULTS = (PREFIX, "phenotypes.parquet", "covariates.parquet", "truth")
 
-# People of a biobank: the rhythm and conduction that their genes and liabilities give, and a few
-# variants of conduction that are none of the diagnoses.
-_POPULATION_CONDUCTIONS = {"normal": 0.93, "IRBBB": 0.03, "LAFB": 0.03, "LVH": 0.01}
+# Ectopic beats are no diagnosis with a liability: so many people have some.
+_ECTOPY = {"PVC": 0.03, "PAC": 0.04}
+_ECTOPY_STREAM = 30
+# How severe a diagnosis is at the threshold, and per standard deviation of liability above it.
+_LEAST_SEVERITY, _SEVERITY_SLOPE = 1.0, 0.6
+
+# What the recording truly shows of the heart's intervals.
+_TRUE_VALUES = ("rate_bpm", "p_ms", "pr_ms", "qrs_ms", "qt_ms")
 
 _TASK_RECORDS = 32
 _AHEAD = 3
@@ -53,10 +59,13 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class _Task:
-    """Some people for one worker; all that their recordings depend on."""
+    """Some people for one worker; all that their recordings depend on.
+
+    `excess`: of `GenotypedPeople`; None for people without genomes.
+    """
 
     people: People
-    affected: npt.NDArray[np.bool_] | None
+    excess: npt.NDArray[np.float64] | None
     seed: int
     rate_hz: float
     duration_s: float
@@ -87,7 +96,7 @@ def simulate_cohort(
 
     `truth/parameters.parquet` has one row per record (rhythm, conduction, intervals in ms, ...);
     `truth/fiducials.parquet` has `record_id, beat, wave (P, QRS, T), onset, peak, offset` in
-    samples, NaN where a wave is absent or the simulator does not define the point. With `genomes`
+    samples, NaN where a wave is absent, and whether the beat is `ectopic`. With `genomes`
     there are also `genotypes/`, `phenotypes.parquet`, `covariates.parquet` and more of `truth/`
     (docs/simulate.md), and the hearts are those of a population, in which diseases are as rare as
     their liabilities make them; without, every diagnosis is common, for training.
@@ -259,7 +268,7 @@ def _tasks(
         rows = np.arange(start, min(start + _TASK_RECORDS, count))
         yield _Task(
             draw_people(rows.tolist(), seed) if genotyped is None else _of(genotyped.people, rows),
-            None if genotyped is None else genotyped.affected[rows],
+            None if genotyped is None else genotyped.excess[rows],
             seed,
             float(settings["rate_hz"]),
             float(settings["duration_s"]),
@@ -269,7 +278,7 @@ def _tasks(
 
 def _make(task: _Task) -> list[_Made]:
     """The recordings of a task's people, in their order."""
-    if task.affected is None:
+    if task.excess is None:
         made = list(
             simulate_recordings(
                 len(task.people),
@@ -286,25 +295,31 @@ def _make(task: _Task) -> list[_Made]:
 
 
 def _population_recordings(task: _Task) -> list[SimulatedRecording]:
-    assert task.affected is not None
-    by_row: dict[int, SimulatedRecording] = {}
-    groups: dict[tuple[bool, ...], list[int]] = {}
-    for row, affected in enumerate(task.affected.tolist()):
-        groups.setdefault(tuple(affected), []).append(row)
-    for (fibrillates, left, right), rows in groups.items():
-        made = simulate_recordings(
-            len(rows),
+    """People whose diagnoses follow from their liabilities, and who have nothing else."""
+    assert task.excess is not None
+    made: list[SimulatedRecording] = []
+    for row, number in enumerate(task.people.number.tolist()):
+        severities = {
+            name: _LEAST_SEVERITY + _SEVERITY_SLOPE * float(excess)
+            for name, excess in zip(DIAGNOSES, task.excess[row], strict=True)
+            if excess > 0
+        }
+        if "LBBB" in severities:  # nobody has both blocks
+            severities.pop("RBBB", None)
+        drawn = np.random.default_rng([task.seed, number, _ECTOPY_STREAM]).random(len(_ECTOPY))
+        for (name, share), uniform in zip(_ECTOPY.items(), drawn, strict=True):
+            if uniform < share and not (name == "PAC" and "AF" in severities):
+                severities[name] = 1.0
+        made += simulate_recordings(
+            1,
             seed=task.seed,
             rate_hz=task.rate_hz,
             duration_s=task.duration_s,
             noise=task.noise,
-            people=_of(task.people, np.array(rows)),
-            rhythms={"AF": 1.0} if fibrillates else {"sinus": 1.0},
-            conductions={"LBBB": 1.0} if left else {"RBBB": 1.0} if right
-            else _POPULATION_CONDUCTIONS,
-        )  # fmt: skip
-        by_row.update(zip(rows, made, strict=True))
-    return [by_row[row] for row in range(len(by_row))]
+            people=_of(task.people, np.array([row])),
+            severities=severities,
+        )
+    return made
 
 
 def _of(people: People, rows: npt.NDArray[np.int64]) -> People:
@@ -340,7 +355,16 @@ def _finish_tables(folder: Path, count: int, settings: Mapping[str, Any]) -> Non
         for table in ("parameters", "fiducials"):
             names = [folder / "truth-parts" / f"{table}-{n:05d}.parquet" for n in range(n_parts)]
             pl.scan_parquet(names).sink_parquet(truth / f"{table}.parquet", row_group_size=100_000)
+        if tables.exists():
+            _add_true_values(final / "phenotypes.parquet", truth / "parameters.parquet")
         write_provenance(truth, "simulate", settings)
+
+
+def _add_true_values(phenotypes: Path, parameters: Path) -> None:
+    """Add to the scores what they came to in each recording, null where there is no such wave."""
+    values = pl.read_parquet(parameters, columns=list(_TRUE_VALUES))
+    table = pl.read_parquet(phenotypes)
+    pl.concat([table, values.fill_nan(None)], how="horizontal").write_parquet(phenotypes)
 
 
 def _publish(study: Path, folder: Path) -> None:
@@ -348,9 +372,9 @@ def _publish(study: Path, folder: Path) -> None:
     final = folder / "final"
     if (folder / PREFIX).exists():
         (folder / PREFIX).replace(final / PREFIX)
-    for name in RESULTS:
+    for name in RESULTS:  # the truth last: while it is here, what else is there is of before
         made, there = final / name, study / name
-        if made.exists() or (final / "truth").exists():
+        if (final / "truth").exists():
             if there.is_dir():
                 shutil.rmtree(there)
             else:
@@ -363,11 +387,10 @@ def _publish(study: Path, folder: Path) -> None:
 def _fiducial_rows(one: SimulatedRecording, rate_hz: float) -> pl.DataFrame:
     found: Fiducials = one.fiducials
     count = len(found.qrs_onset_s)
-    unknown = np.full(count, np.nan)
     waves = {
-        "P": (found.p_onset_s, unknown, found.p_offset_s),
-        "QRS": (found.qrs_onset_s, unknown, found.qrs_offset_s),
-        "T": (unknown, found.t_peak_s, found.t_offset_s),
+        "P": (found.p_onset_s, found.p_peak_s, found.p_offset_s),
+        "QRS": (found.qrs_onset_s, found.r_peak_s, found.qrs_offset_s),
+        "T": (found.t_onset_s, found.t_peak_s, found.t_offset_s),
     }
     return pl.concat(
         pl.DataFrame(
@@ -378,6 +401,7 @@ def _fiducial_rows(one: SimulatedRecording, rate_hz: float) -> pl.DataFrame:
                 "onset": onset * rate_hz,
                 "peak": peak * rate_hz,
                 "offset": offset * rate_hz,
+                "ectopic": found.ectopic,
             }
         )
         for wave, (onset, peak, offset) in waves.items()

@@ -50,6 +50,7 @@ CONFOUNDED = "confounded"
 N_COMPONENTS = 10
 _PC_VARIANTS = 3000
 _PC_MINOR_FREQUENCY = 0.05
+_PRUNE_R_SQUARED = 0.1
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,16 @@ def outcomes_of(
     return acting + left * residual, parts
 
 
-def diagnoses_of(liability: Array) -> npt.NDArray[np.bool_]:
-    """(person, diagnosis of `DIAGNOSES`) who is above the threshold of its prevalence."""
-    affected = np.zeros(liability.shape, dtype=bool)
-    for column, prevalence in enumerate(DIAGNOSES.values()):
-        one = liability[:, column]
-        affected[:, column] = one > np.quantile(one, 1.0 - prevalence)
-    return affected
+def liability_excess(liability: Array) -> Array:
+    """(person, diagnosis of `DIAGNOSES`) liability above the threshold that its prevalence sets.
+
+    Who is above 0 has the diagnosis.
+    """
+    thresholds = [
+        np.quantile(liability[:, column], 1.0 - prevalence)
+        for column, prevalence in enumerate(DIAGNOSES.values())
+    ]
+    return liability - np.array(thresholds)
 
 
 def principal_components(
@@ -135,8 +139,10 @@ def principal_components(
 ) -> Array:
     """(person, component) principal components of the genotypes, `N_COMPONENTS` of them.
 
-    Loadings are of unrelated people, on common variants spread evenly over the chromosomes;
-    everybody is projected on them. Scaled to unit variance, signs by the largest loading.
+    Loadings are of unrelated people, on common variants spread evenly over the chromosomes and
+    pruned of linkage; everybody is projected on them. Scaled to unit variance, signs by the largest
+    loading. Few short chromosomes hold too few unlinked variants: components then follow linked
+    blocks instead of ancestry, and adjusting for them couples one chromosome with another.
     """
     people = len(unrelated)
     frequency = variants["alternative_count"].to_numpy() / (2 * people)
@@ -154,6 +160,8 @@ def principal_components(
     for start in range(0, people, 4096):  # float64 sums of a slice of people at a time
         part = standard[:, start : start + 4096][:, unrelated[start : start + 4096]]
         gram += part.astype(np.float64) @ part.T.astype(np.float64)
+    kept = _pruned(gram)
+    standard, gram = standard[kept], gram[np.ix_(kept, kept)]
     loadings = np.linalg.eigh(gram)[1][:, ::-1][:, :N_COMPONENTS]
     top = np.argmax(np.abs(loadings), axis=0)
     loadings = loadings * np.sign(loadings[top, np.arange(loadings.shape[1])])
@@ -182,6 +190,19 @@ def covariate_table(
             **{f"PC{k + 1}": components[:, k] for k in range(N_COMPONENTS)},
         }
     )
+
+
+def _pruned(gram: Array) -> npt.NDArray[np.int64]:
+    """Rows, first come first kept, of which no two correlate more than `_PRUNE_R_SQUARED`."""
+    size = np.sqrt(np.diag(gram))
+    r_squared = (gram / np.where(size > 0, size, 1.0) / np.where(size > 0, size, 1.0)[:, None]) ** 2
+    kept: list[int] = []
+    open_ = size > 0
+    for row in range(len(gram)):
+        if open_[row]:
+            kept.append(row)
+            open_ &= r_squared[row] <= _PRUNE_R_SQUARED
+    return np.array(kept, dtype=np.int64)
 
 
 def _standardised(

@@ -112,11 +112,12 @@ class GenotypedPeople:
 
     Attributes:
         people: with scores that hold genes, covariates and a residual.
-        affected: (person, diagnosis of `effects.DIAGNOSES`) who has it.
+        excess: (person, diagnosis of `effects.DIAGNOSES`) liability above the diagnosis' threshold,
+            in standard deviations; who is above 0 has it.
     """
 
     people: People
-    affected: npt.NDArray[np.bool_]
+    excess: npt.NDArray[np.float64]
 
 
 def make_genotyped_people(
@@ -154,7 +155,7 @@ def make_genotyped_people(
             _join_genotypes(partial, parts, variants, person_ids, people, seed, genomes)
             _write_gene_sets(partial, variants)
     made = np.load(tables / "people.npz")
-    return GenotypedPeople(replace(people, z=made["z"]), made["affected"])
+    return GenotypedPeople(replace(people, z=made["z"]), made["excess"])
 
 
 def _tasks(
@@ -211,13 +212,13 @@ def _make_tables(
     )
     outcome, variance = covariates.outcomes_of(genetic, environment.shift, residual)
     z, liability = outcome[:, : len(TRAIT_NAMES)], outcome[:, len(TRAIT_NAMES) :]
-    affected = covariates.diagnoses_of(liability)
+    excess = covariates.liability_excess(liability)
     null = np.random.default_rng([seed, 0, _NULL])
     phenotypes = {
         "IID": list(person_ids),
         **{name: z[:, column] for column, name in enumerate(TRAIT_NAMES)},
         **{
-            name: affected[:, column].astype(np.int64)
+            name: (excess[:, column] > 0).astype(np.int64)
             for column, name in enumerate(effects.DIAGNOSES)
         },
         **{name: null.standard_normal(count) for name in covariates.NULL_TRAITS},
@@ -260,7 +261,7 @@ def _make_tables(
         for number in chromosomes:
             name = f"chr{number:02d}.trees"
             shutil.copyfile(parts / name, truth / "trees" / name)
-    np.savez(folder / "people.npz", z=z, affected=affected)
+    np.savez(folder / "people.npz", z=z, excess=excess)
 
 
 def _write_pedigree(truth: Path, person_ids: Sequence[str], pedigree: Pedigree) -> None:

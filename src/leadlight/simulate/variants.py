@@ -45,6 +45,8 @@ class Genes:
 
     def gene_of(self, position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(variant,) row of the gene whose exon holds each position, -1 outside of exons."""
+        if not len(self.exon_start):
+            return np.full(len(position), -1)
         exon = np.searchsorted(self.exon_start, position, side="right") - 1
         inside = (exon >= 0) & (position <= self.exon_end[exon])
         return np.where(inside, self.exon_gene[exon], -1)
