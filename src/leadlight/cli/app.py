@@ -11,6 +11,7 @@ from leadlight.cli.card import card_app
 from leadlight.cli.classify import classify
 from leadlight.cli.demo import demo
 from leadlight.cli.explain import explain
+from leadlight.cli.gwas import gwas
 from leadlight.cli.import_ import import_
 from leadlight.cli.measure import measure
 from leadlight.cli.report import report
@@ -38,6 +39,7 @@ app.command("explain")(explain)
 app.command("report")(report)
 app.command("train")(train)
 app.command("simulate")(simulate)
+app.command("gwas")(gwas)
 app.add_typer(card_app, name="card")
 
 

@@ -99,6 +99,7 @@ def associate(
         out / PARTIAL, manifest, len(matched.trait_names), len(source.variants), len(plan.tasks)
     )
     results.failed[:, source.variants.multiallelic] = REASONS.index("multiallelic")
+    results.failed[:, plan.nobody] = REASONS.index("sex unknown or of one kind")
     resumed = int(results.done.sum())
     threads = workers or len(os.sched_getaffinity(0))
     with threadpool_limits(1):
@@ -152,6 +153,7 @@ class _Plan:
     tasks: tuple[_Task, ...]
     precision: str
     has_dosages: npt.NDArray[np.bool_]
+    nobody: npt.NDArray[np.bool_]
 
 
 def _plan(source: GenotypeSource, matched: Matched, precision: str) -> _Plan:
@@ -161,13 +163,15 @@ def _plan(source: GenotypeSource, matched: Matched, precision: str) -> _Plan:
     designs: list[Design] = []
     tasks: list[_Task] = []
     usable = ~source.variants.multiallelic
-    has_dosages = source.has_dosages
+    nobody = np.zeros(len(usable), dtype=np.bool_)
     work = 0.0
     for kind in (DIPLOID, X_LINKED, Y_LINKED, HAPLOID):
         numbers = np.flatnonzero((source.variants.kind == kind) & usable)
         if not len(numbers):
             continue
-        for design in make_designs(matched, kind):
+        own = make_designs(matched, kind)
+        nobody[numbers] = not own
+        for design in own:
             size = int(np.clip(_CALLS_PER_BLOCK // len(design), 16, _MOST_VARIANTS))
             tasks += [
                 _Task(len(designs), kind, numbers[start : start + size])
@@ -179,7 +183,7 @@ def _plan(source: GenotypeSource, matched: Matched, precision: str) -> _Plan:
         raise LeadlightError("No variant can be tested.", advice="Look at the variant table.")
     if precision == "auto":
         precision = "double" if work <= _DOUBLE_UP_TO else "single"
-    return _Plan(tuple(designs), tuple(tasks), precision, has_dosages)
+    return _Plan(tuple(designs), tuple(tasks), precision, source.has_dosages, nobody)
 
 
 def _run(

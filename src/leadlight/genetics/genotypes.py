@@ -5,7 +5,7 @@ VCF/BCF are turned into a `.pgen` once (`leadlight.genetics.conversion`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,13 @@ import pgenlib
 import pyarrow as pa
 
 from leadlight.errors import LeadlightError
-from leadlight.genetics.variant_tables import People, Variants, read_people, read_variants
+from leadlight.genetics.variant_tables import (
+    UNKNOWN_SEX,
+    People,
+    Variants,
+    read_people,
+    read_variants,
+)
 
 Calls = npt.NDArray[np.int8] | npt.NDArray[np.float32]
 MISSING = -9
@@ -177,6 +183,9 @@ def open_genotypes(
                 f"{source} and {given[0]} don't hold the same people in the same order.",
                 advice="Write them with the same people first (plink2 --keep, --indiv-sort).",
             )
+        else:  # a VCF tells sex on X only
+            sex = np.where(people.sex == UNKNOWN_SEX, own.sex, people.sex)
+            people = replace(people, sex=sex)
         endings = (".pvar", ".pvar.zst") if path.suffix == ".pgen" else (".bim",)
         variants = read_variants(_beside(path, endings), build)
         if not len(variants):

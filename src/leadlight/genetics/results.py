@@ -151,7 +151,10 @@ def write_gwas_ssf(path: Path, table: pa.Table) -> None:
     with written_whole(path) as partial:
         kind = "gzip" if path.suffix == ".gz" else None
         with pa.output_stream(str(partial), compression=kind) as stream:
-            options = pa_csv.WriteOptions(delimiter="\t", quoting_style="none")
+            stream.write(("\t".join(shown.column_names) + "\n").encode())
+            options = pa_csv.WriteOptions(
+                include_header=False, delimiter="\t", quoting_style="none"
+            )
             pa_csv.write_csv(shown, stream, options)
 
 

@@ -21,7 +21,7 @@ from leadlight.genetics.linear_kernels import (
 Floats = npt.NDArray[np.float64]
 # In the order in which they are looked at; a variant is counted under the first that it fails.
 REASONS = ("monomorphic", "minor allele frequency", "minor allele count", "missing calls")
-REASONS += ("INFO", "Hardy-Weinberg", "multiallelic")
+REASONS += ("INFO", "Hardy-Weinberg", "multiallelic", "sex unknown or of one kind")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""`leadlight gwas`: association of all traits with all variants."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadlight.progress import say, set_quiet
+
+
+def gwas(
+    genotypes: Annotated[
+        list[Path],
+        typer.Option(
+            "--genotypes",
+            metavar="PREFIX",
+            help="PLINK prefix, or .pgen, .bed, .bgen, .vcf(.gz), .bcf, or a folder of one file a "
+            "chromosome. May be given several times.",
+            show_default=False,
+        ),
+    ],
+    phenotypes: Annotated[
+        Path,
+        typer.Option(
+            "--phenotypes",
+            metavar="FILE",
+            help="Parquet or text that begins with FID IID, or IID.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder of results.", show_default=False),
+    ],
+    covariates: Annotated[
+        Path | None,
+        typer.Option(
+            "--covariates",
+            metavar="FILE",
+            help="As the phenotypes; people without one of them are left out. A column of words "
+            "counts as categories.",
+        ),
+    ] = None,
+    traits: Annotated[
+        str | None, typer.Option("--traits", metavar="A,B", help="Only these phenotypes.")
+    ] = None,
+    transform: Annotated[
+        str,
+        typer.Option(
+            "--transform", help="none, or rank-normal: rank-based inverse normal, trait by trait."
+        ),
+    ] = "none",
+    components: Annotated[
+        int,
+        typer.Option(
+            "--pcs", min=0, max=50, help="Principal components of the genotypes as covariates."
+        ),
+    ] = 0,
+    interaction: Annotated[
+        bool,
+        typer.Option("--sex-interaction", help="Also test whether an effect differs by sex."),
+    ] = False,
+    min_maf: Annotated[float, typer.Option("--min-maf", help="Minor allele frequency.")] = 0.0,
+    min_mac: Annotated[float, typer.Option("--min-mac", help="Minor allele count.")] = 0.0,
+    max_missing: Annotated[
+        float, typer.Option("--max-missing", help="Share of missing calls.")
+    ] = 1.0,
+    min_info: Annotated[float, typer.Option("--min-info", help="INFO (MaCH r²) of dosages.")] = 0.0,
+    min_hwe_p: Annotated[
+        float, typer.Option("--min-hwe-p", help="p of the exact Hardy-Weinberg test.")
+    ] = 0.0,
+    build: Annotated[
+        str | None,
+        typer.Option("--build", help="GRCh37 or GRCh38: X's pseudo-autosomal part by position."),
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="auto, single or double.")] = "auto",
+    text: Annotated[
+        bool, typer.Option("--text", help="Also write GWAS-SSF text, <trait>.tsv.gz.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Threads; the result is the same. Default: all."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the principal components.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
+    ] = False,
+) -> None:
+    """Test every variant against every trait.
+
+    People are matched by id. Writes a table per trait, `DIR/<trait>.parquet`: chromosome, position,
+    effect allele (the counted one), beta, standard error, −log10 p, sorted by place. When it is cut
+    off, the same command goes on from there.
+
+    Example: `leadlight gwas --genotypes chr --phenotypes factors.parquet --covariates cov.tsv
+    --out gwas`
+    """
+    from leadlight.genetics.stage import run_gwas
+    from leadlight.genetics.variant_filters import VariantFilter
+
+    set_quiet(quiet)
+    summary = run_gwas(
+        genotypes,
+        phenotypes,
+        out,
+        covariates=covariates,
+        traits=None if traits is None else [name.strip() for name in traits.split(",")],
+        transform=transform,
+        components=components,
+        sex_interaction=interaction,
+        variant_filter=VariantFilter(min_maf, min_mac, max_missing, min_info, min_hwe_p),
+        build=build,
+        precision=precision,
+        text=text,
+        workers=workers,
+        overwrite=overwrite,
+        seed=seed,
+    )
+    for counted in (summary.people, summary.variants):
+        say("; ".join(f"{count:,} {what}" for what, count in counted.items()) + ".")
+    for name, reason in summary.dropped.items():
+        say(f"Left out: {name} ({reason}).")
+    if summary.resumed_blocks:
+        say(f"{summary.resumed_blocks} blocks were done already.")
+    if not quiet:
+        typer.echo(f"{len(summary.traits)} traits in {out}.")
+    if json_:
+        typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
