@@ -99,12 +99,13 @@ def with_usable_traits(matched: Matched) -> Matched:
     )
 
 
-def make_designs(matched: Matched, kind: int) -> list[Design]:
+def make_designs(matched: Matched, kind: int, *, shared: bool = True) -> list[Design]:
     """The designs for variants of one kind (see `variant_tables`).
 
     On X, people of unknown sex are left out and sex is a covariate, as in PLINK 2; on Y only men.
     Traits that miss no more than a quarter of the people share one design; each other pattern of
-    missing people has its own, and so have traits whose people make covariates collinear.
+    missing people has its own, and so have traits whose people make covariates collinear. Without
+    `shared`, every pattern has its own.
     """
     keep = np.ones(len(matched.rows), dtype=np.bool_)
     covariates = matched.covariates
@@ -115,7 +116,7 @@ def make_designs(matched: Matched, kind: int) -> list[Design]:
         keep = matched.sex == MALE
     absent = ~np.isfinite(matched.traits)
     n_missing = absent[keep].sum(axis=0)
-    many = n_missing > _MANY_MISSING * keep.sum()
+    many = n_missing > (_MANY_MISSING * keep.sum() if shared else -1)
     together = [i for i in range(len(many)) if not many[i]]
     designs: list[Design] = []
     apart: list[list[int]] = []
