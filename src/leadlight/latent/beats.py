@@ -114,6 +114,23 @@ def own_samples(measurements: pl.DataFrame) -> npt.NDArray[np.int16]:
     return np.stack([start, stop], axis=1).round().astype(np.int16)
 
 
+def save_beats(beats: Beats, folder: Path) -> None:
+    """Write beats into a folder that `gather_beats` and `leadlight latent train` read."""
+    with written_whole(folder) as partial:
+        partial.mkdir(parents=True)
+        np.save(partial / "beats.npy", beats.microvolts)
+        np.savez(partial / "own.npz", own=beats.own, limits=beats.limits)
+        beats.records.write_parquet(partial / "records.parquet")
+
+
+def load_beats(folder: Path) -> Beats:
+    """The beats of such a folder, memory-mapped."""
+    microvolts = np.load(folder / "beats.npy", mmap_mode="r")
+    with np.load(folder / "own.npz") as small:
+        own, limits = small["own"], small["limits"]
+    return Beats(microvolts, own, limits, pl.read_parquet(folder / "records.parquet"))
+
+
 def gather_beats(studies: Sequence[Path], cache: Path) -> Beats:
     """The median beats of studies that have been measured, in a cache that is memory-mapped.
 
@@ -121,7 +138,7 @@ def gather_beats(studies: Sequence[Path], cache: Path) -> Beats:
     quality flag excludes (`leadlight.ecg.quality.excludes`).
 
     Args:
-        studies: study folders with `beats.zarr`.
+        studies: study folders with `beats.zarr`, or folders that `save_beats` wrote.
         cache: folder for the cache; made again only where a study's measurements have changed.
 
     Raises:
@@ -260,13 +277,14 @@ def read_limits(study: Path, record_ids: Sequence[str]) -> npt.NDArray[np.float3
 
 
 def _cached(study: Path, folder: Path) -> Beats:
+    if (study / "beats.npy").exists():
+        return load_beats(study)
+    if not (study / "measurements.parquet").exists():
+        _open_group(study)
     key = {"layout": 1, "measurements": fingerprint(study / "measurements.parquet")}
     if not _holds(folder, key):
         _write_cache(study, folder, key)
-    microvolts = np.load(folder / "beats.npy", mmap_mode="r")
-    with np.load(folder / "own.npz") as small:
-        own, limits = small["own"], small["limits"]
-    return Beats(microvolts, own, limits, pl.read_parquet(folder / "records.parquet"))
+    return load_beats(folder)
 
 
 def _write_cache(study: Path, folder: Path, key: dict[str, object]) -> None:

@@ -44,7 +44,7 @@ class Objective:
     likelihood: Literal["gaussian", "hyperbolic"] = "gaussian"
     noise_mv: Annotated[float, Field(gt=0)] = 0.02
     total_correlation: NotNegative = 0.0
-    decorrelation: NotNegative = 10.0
+    decorrelation: NotNegative = 200.0
     free_nats: NotNegative = 0.0
     cycles: Annotated[int, Field(ge=0)] = 0
 

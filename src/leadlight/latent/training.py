@@ -420,8 +420,10 @@ def _card(
 
 
 def _measurements(study: Path, beats: Beats) -> pl.DataFrame:
-    table = pl.read_parquet(study / "measurements.parquet")
     wanted = beats.records.select("record_id")
+    if not (study / "measurements.parquet").exists():
+        return wanted
+    table = pl.read_parquet(study / "measurements.parquet")
     return wanted.join(table, on="record_id", how="left", maintain_order="left")
 
 
