@@ -6,6 +6,7 @@ cannot be measured is NaN, with the reason in `Measurements.absent`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,13 @@ QUANTITIES |= {
     f"{wave}_mv_{lead}": quantity for wave, quantity in _AMPLITUDES.items() for lead in LEADS
 }
 
+# Which quantile of the leads' own limits is the limit over all leads. Between the halves of a
+# recording PR differs less by 0.3 than by 0.2 or less, where one lead's early reading decides; T
+# ends by 0.9 lie 3 ms behind those by 0.8 and nearer to a cart's (benchmarks/measure.py).
+LEAD_QUANTILES = {("P", "onset"): 0.3, ("P", "offset"): 0.7, ("T", "offset"): 0.9}
+# A wave is there where this share of the beats have it.
+_LEAST_SHARE = 0.5
+
 _SLACK = {"deg": 1e-6}
 _Limits = dict[tuple[str, str], float]
 _SEARCH_SAMPLES = 5
@@ -173,7 +181,7 @@ def on_cart_median(found: MeasuredRecording, recording: Recording) -> MeasuredRe
         LeadlightError: the recording brings no median beat of a cart, or one without QRS.
     """
     beat = cart_median_beat(recording, found.beat)
-    limits = sharpen_qrs(beat, limits_over_beats(found.fiducials, found.beat))
+    limits = sharpen_qrs(beat, limits_over_leads(found.fiducials, found.beat))
     r_peaks, rate_hz = found.fiducials.r_peaks, found.fiducials.rate_hz
     return replace(
         found, beat=beat, limits=limits, measurements=measure(beat, limits, r_peaks, rate_hz)
@@ -211,13 +219,12 @@ def measure(
 
 
 def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
-    """(wave, point) wave limits on the median beat.
+    """(wave, point) wave limits on the median beat, over all leads.
 
-    P and T are the median over the beats that it is made of, which is as steady as letting the
-    network read the median beat itself, and costs no second run of it (benchmarks/measure.py prints
-    both).
-    QRS onset and offset are read where the vector of the median beat begins and ends to move
-    (`qrs_limits.sharpen_qrs`), which takes the beats' own noise out.
+    Limits of P and the end of T are read over the leads (`limits_over_leads`). QRS onset and offset
+    are read where the vector of the median beat begins and ends to move
+    (`qrs_limits.sharpen_qrs`), which takes the beats' own noise out. Peaks and the onset of T are
+    the medians over the beats.
 
     Args:
         fiducials: of every beat of the strip.
@@ -226,40 +233,70 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     Returns:
         Samples of the median beat, fractional; NaN where a wave is absent.
     """
-    return sharpen_qrs(beat, limits_over_beats(fiducials, beat))
+    return sharpen_qrs(beat, limits_over_leads(fiducials, beat))
+
+
+def limits_over_leads(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
+    """(wave, point) as `limits_over_beats`, but P limits and T offset by lead first.
+
+    Each lead's limit is its median over the averaged beats; over the leads a quantile is taken
+    (`LEAD_QUANTILES`). An interval is defined by the first onset and the last offset in any lead
+    (Kligfield et al. 2007, Rautaharju et al. 2009), and one misread lead must not set it.
+    """
+    together = limits_over_beats(fiducials, beat)
+    used = np.flatnonzero(beat.used)
+    if not used.size:
+        return together
+    from_r = fiducials.per_lead.values[:, used] - beat.r_samples[used][:, None, None]
+    samples = from_r * RATE_HZ / fiducials.rate_hz + R_SAMPLE
+    waves, points = (together[axis].values.tolist() for axis in ("wave", "point"))
+    values = together.values.copy()
+    for (wave, point), quantile in LEAD_QUANTILES.items():
+        at = waves.index(wave), points.index(point)
+        by_lead = samples[:, :, at[0], at[1]]
+        seen = by_lead[np.isfinite(by_lead).mean(axis=1) >= _LEAST_SHARE]
+        if np.isfinite(values[at]) and len(seen):
+            middles = [np.median(row[np.isfinite(row)]) for row in seen]
+            values[at] = np.quantile(middles, quantile)
+    return together.copy(deep=False, data=values)
 
 
 def as_on_median(fiducials: Fiducials, beat: MedianBeat, limits: xr.DataArray) -> Fiducials:
-    """The fiducials with the QRS limits over all leads moved to agree with the median beat's.
+    """The fiducials with the limits over all leads moved to agree with the median beat's.
 
-    The network marks a QRS some 10 ms wider than the median beat's vector moves. Each beat's global
-    onset is moved by what lies between both readings on the median beat, and its offset likewise,
-    so that the table of fiducials and the QRS duration say the same; a limit that would pass the
-    beat's own QRS peak or a neighbouring wave stops there. Readings of single leads stay as they
-    are.
+    The median beat's limits differ from the median of the beats' own (`limits_on_median`), those of
+    the QRS by some 10 ms. Each beat's global limits are moved by that difference, so that the table
+    of fiducials and the intervals say the same; a limit that would pass its own wave's peak or the
+    wave beside it stops there. Readings of single leads stay as they are.
     """
     before, after = limit_samples(limits_over_beats(fiducials, beat)), limit_samples(limits)
     waves, points = (fiducials.global_[axis].values.tolist() for axis in ("wave", "point"))
-    p, qrs, t = (waves.index(wave) for wave in ("P", "QRS", "T"))
-    onset, peak, offset = (points.index(point) for point in ("onset", "peak", "offset"))
     moved = fiducials.global_.values.copy()
     to_strip = fiducials.rate_hz / RATE_HZ
-    for point, behind, ahead in (
-        (onset, moved[:, p, offset], moved[:, qrs, peak] - 1),
-        (offset, moved[:, qrs, peak] + 1, moved[:, t, onset]),
-    ):
-        name = points[point]
-        shift = (after["QRS", name] - before["QRS", name]) * to_strip
+
+    def column(wave: str, point: str) -> npt.NDArray[np.float32]:
+        return moved[:, waves.index(wave), points.index(point)]
+
+    def shifted(wave: str, point: str, behind: Any, ahead: Any) -> None:
+        shift = (after[wave, point] - before[wave, point]) * to_strip
+        old = column(wave, point)
         if np.isfinite(shift):
             # fmax and fmin pass over a neighbour that is absent.
-            shifted = np.fmin(np.fmax(moved[:, qrs, point] + shift, behind), ahead)
-            known = np.isfinite(moved[:, qrs, point])
-            moved[known, qrs, point] = shifted[known]
+            old[:] = np.where(np.isfinite(old), np.fmin(np.fmax(old + shift, behind), ahead), old)
+
+    nothing = np.float32(np.nan)
+    t_before = np.concatenate([[nothing], column("T", "offset")[:-1]])
+    shifted("P", "onset", t_before, column("P", "peak") - 1)
+    shifted("P", "offset", column("P", "peak") + 1, column("QRS", "onset"))
+    shifted("QRS", "onset", column("P", "offset"), column("QRS", "peak") - 1)
+    shifted("QRS", "offset", column("QRS", "peak") + 1, column("T", "onset"))
+    p_after = np.concatenate([column("P", "onset")[1:], [nothing]])
+    shifted("T", "offset", column("T", "peak") + 1, p_after)
     return replace(fiducials, global_=fiducials.global_.copy(deep=False, data=moved))
 
 
 def limits_over_beats(
-    fiducials: Fiducials, beat: MedianBeat, *, least_share: float = 0.5
+    fiducials: Fiducials, beat: MedianBeat, *, least_share: float = _LEAST_SHARE
 ) -> xr.DataArray:
     """(wave, point) the median of the averaged beats' own limits, on the median beat.
 
