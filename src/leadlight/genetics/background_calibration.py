@@ -4,10 +4,9 @@ Among relatives the prediction takes away more than it should: a person's residu
 negatively correlated with the relatives', and a test that takes people for independent is
 conservative, its effects too small. Mixed models correct by the ratio of the true variance of the
 score to the assumed one (GRAMMAR-Gamma; Svishcheva et al., Nature Genetics 44:1166, 2012). Here
-that ratio comes from simulated polygenic traits on the same genotypes, put through the very same
-regression: its weights are kept as they were chosen for the trait, and the trait's heritability
-(Haseman & Elston's estimate) is given to the simulated ones, which have no effects on the
-chromosomes where their variants are tested.
+that ratio is measured on simulated polygenic traits of the same people, put through the same
+regression, which have no effects on the chromosomes where variants are tested. It depends on the
+heritability, so it is measured at some and interpolated at the trait's (Haseman & Elston's).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +20,15 @@ from leadlight.genetics.ridge import (
     Calls,
     Floats,
     Singles,
-    Stack,
     decoded,
     means_where_missing,
+    predict,
+    stack_linear,
 )
 
 SIMULATED = 8  # polygenic traits per half of the chromosomes
-TESTED_PER_CHROMOSOME = 200
+SHARES = (0.2, 0.5, 0.8)  # heritabilities at which the ratio is measured
+TESTED_PER_CHROMOSOME = 400
 TESTED_BYTES = 200_000_000
 
 
@@ -88,87 +89,59 @@ def simulate_traits(
     return SimulatedTraits(values.T, joined, halves)
 
 
-def calibrations(
+def calibration_of(
     simulated: SimulatedTraits,
-    stacks: Sequence[Stack],
     read: Callable[[int, int, int], Singles],
     of_chromosome: npt.NDArray[np.str_],
     basis: Floats,
-    power: Floats,
-) -> tuple[Floats, Floats]:
-    """(trait,) ratios of the score's true variance to the assumed one, and heritabilities.
+    grid: Sequence[float],
+    folds: int,
+    job: tuple[float, int, int],
+) -> float:
+    """The ratio of the score's true variance to the assumed one, for one simulated trait.
 
-    read(column, first, last): level-0 (predictor, person) of a simulated column. power: (trait or
-    simulated column, then 1), the last the number of variants, as `block_predictions` gives it,
-    summed over blocks: traits first.
+    read(column, first, last): level-0 (predictor, person) of a simulated column. of_chromosome:
+    (predictor,). job: the trait's heritability, which half of the chromosomes carries its effects,
+    and its number. The trait goes through level 1 as a real one does.
     """
-    people, n_traits = len(basis), len(stacks)
-    share = heritabilities(power, n_traits, people - basis.shape[1])
-    chromosomes = list(simulated.tested)
-    folds = len(stacks[0].weights)
-    keep = np.stack([of_chromosome != name for name in chromosomes])
-    # (fold, trait × chromosome, predictor): every trait's weights without each chromosome.
-    weights = np.stack(
-        [
-            np.concatenate([stack.weights[fold] * keep for stack in stacks]).astype(np.float32)
-            for fold in range(folds)
-        ]
-    )
-    n_chromosomes, columns = len(chromosomes), simulated.values.shape[1]
-    widths = [len(simulated.tested[name]) for name in chromosomes]
-    shape = columns, n_traits, n_chromosomes
-    with_variants = np.zeros((*shape, max(widths)))
-    with_basis = np.zeros((*shape, basis.shape[1]))
-    squares = np.zeros((columns, n_traits, n_chromosomes))
-    crossed = np.zeros((columns, n_traits, n_chromosomes))
-    for first in range(0, people, PEOPLE_AT_ONCE):
-        last = min(first + PEOPLE_AT_ONCE, people)
-        noise: list[npt.NDArray[np.float32]] = []
-        for column in reversed(range(columns)):
-            predictors = read(column, first, last)
-            left = np.empty((n_traits * n_chromosomes, last - first), dtype=np.float32)
-            for fold in range(folds):
-                mine = slice((fold - first) % folds, None, folds)
-                left[:, mine] = -(weights[fold] @ predictors[:, mine])
-            left += simulated.values[first:last, column].astype(np.float32)
-            left = left.reshape(n_traits, n_chromosomes, -1)
-            for at, name in enumerate(chromosomes):
-                calls = simulated.tested[name][:, first:last]
-                with_variants[column, :, at, : len(calls)] += left[:, at] @ calls.T
-            with_basis[column] += left @ basis[first:last].astype(np.float32)
-            squares[column] += np.einsum("tcp,tcp->tc", left, left)
-            if column >= 2 * SIMULATED:
-                noise.insert(0, left)
-            else:
-                crossed[column] += np.einsum("tcp,tcp->tc", left, noise[column % SIMULATED])
-    ratios: list[list[Floats]] = [[] for _ in range(n_traits)]
-    for at, name in enumerate(chromosomes):
-        calls = simulated.tested[name].astype(np.float64)
-        loadings = calls @ basis
+    share, half, number = job
+    polygenic, noise = half * SIMULATED + number, 2 * SIMULATED + number
+    genes, chance = np.float32(np.sqrt(share)), np.float32(np.sqrt(1 - share))
+    values = genes * simulated.values[:, polygenic] + chance * simulated.values[:, noise]
+
+    def predictors(first: int, last: int) -> Singles:
+        return genes * read(polygenic, first, last) + chance * read(noise, first, last)
+
+    stack = stack_linear(predictors, values, grid, folds)
+    tested = [name for name, own in simulated.halves.items() if own != half]
+    used = [of_chromosome != name for name in tested]
+    left = (values - predict(predictors, stack, used, len(values))).astype(np.float64)
+    left -= (left @ basis) @ basis.T
+    variance = np.einsum("cp,cp->c", left, left) / (len(basis) - basis.shape[1])
+    ratios = []
+    for at, name in enumerate(tested):
+        calls = simulated.tested[name]
+        loadings = (calls @ basis.astype(np.float32)).astype(np.float64)
         sizes = np.einsum("vp,vp->v", calls, calls) - np.einsum("vc,vc->v", loadings, loadings)
-        good = sizes > 1e-6 * people
-        scores = with_variants[:, :, at, : len(calls)] - with_basis[:, :, at] @ loadings.T
-        lengths = squares[:, :, at] - np.sum(with_basis[:, :, at] ** 2, axis=2)
-        other = 1 - simulated.halves[name]  # effects on the other half of the chromosomes
-        for sim in range(SIMULATED):
-            x, e = other * SIMULATED + sim, 2 * SIMULATED + sim
-            overlap = crossed[x, :, at] - np.sum(
-                with_basis[x, :, at] * with_basis[e, :, at], axis=1
-            )
-            for trait in range(n_traits):
-                a, b = np.sqrt(share[trait]), np.sqrt(1 - share[trait])
-                score = a * scores[x, trait] + b * scores[e, trait]
-                length = (
-                    a * a * lengths[x, trait]
-                    + b * b * lengths[e, trait]
-                    + 2 * a * b * overlap[trait]
-                )
-                statistic = score[good] ** 2 / sizes[good] / (length / (people - basis.shape[1]))
-                ratios[trait].append(statistic)
-    return np.array([np.concatenate(one).mean() for one in ratios]), share
+        scores = calls @ left[at].astype(np.float32)
+        good = sizes > 1e-3 * len(basis)
+        ratios.append(scores[good].astype(np.float64) ** 2 / sizes[good] / variance[at])
+    return float(np.concatenate(ratios).mean())
 
 
-def heritabilities(power: Floats, n_traits: int, freedom: int) -> Floats:
+def interpolated(shares: Floats, ratios: Sequence[float]) -> Floats:
+    """(trait,) calibrations at these heritabilities, given those of all `jobs()`; 1 at zero."""
+    known = np.array(SHARES)
+    means = np.asarray(ratios).reshape(len(known), -1).mean(axis=1)
+    return np.interp(shares, np.append(0, known), np.append(1, means))
+
+
+def jobs() -> list[tuple[float, int, int]]:
+    """What `calibration_of` is to be called with: all heritabilities, halves and numbers."""
+    return [(share, half, at) for share in SHARES for half in (0, 1) for at in range(SIMULATED)]
+
+
+def explained(power: Floats, n_traits: int, freedom: int) -> Floats:
     """(trait,) Haseman–Elston estimates of the variance that the variants explain, within 0 to 1.
 
     A trait's product with the relatedness matrix, over that of a trait which is all polygenic.

@@ -33,15 +33,16 @@ def shrinkages(heritabilities: Sequence[float], predictors: int) -> Floats:
 
 def block_predictions(
     dosages: Calls, basis: Singles, traits: Singles, penalties: Floats, folds: int
-) -> Singles:
+) -> tuple[Singles, Floats]:
     """Level 0: cross-validated ridge predictions of all traits from one block of variants.
 
     dosages: (variant, person), int8 with negative values missing, or floats with NaN missing;
     missing calls take the variant's mean. basis: (person, covariate) orthonormal, spanning the
     constant and the covariates. traits: (person, trait), residuals on the basis, missing = 0.
     penalties: (penalty,). Variants are residualised on the basis and scaled to unit variance;
-    those without variance are left out. Returns (trait, penalty, person) float32: each person
-    predicted from the people of the other folds.
+    those without variance are left out. Returns predictions (trait, penalty, person) float32, each
+    person's from the people of the other folds; and (trait + 1,): the sum over variants of each
+    trait's squared product with the unit-variance variant, and last the number of variants.
 
     The residualised Gram matrix of each fold follows from the calls as they are and from their
     products with the basis, so no residualised copy of the calls is made. A Cholesky factor per
@@ -50,17 +51,17 @@ def block_predictions(
     variants, people = dosages.shape
     n_basis = basis.shape[1]
     columns = np.concatenate([basis, traits], axis=1)
-    fill = _means_where_missing(dosages)
+    fill = means_where_missing(dosages)
     pieces = [list(_pieces(people, folds, fold)) for fold in range(folds)]
     kept: dict[tuple[int, int], Singles] = {}
 
     def calls(fold: int, piece: int) -> Singles:
         if (fold, piece) in kept:
             return kept[fold, piece]
-        decoded = _decoded(dosages[:, pieces[fold][piece]], fill)
+        block = decoded(dosages[:, pieces[fold][piece]], fill)
         if people * variants * 4 <= KEPT_IN_MEMORY:
-            kept[fold, piece] = decoded
-        return decoded
+            kept[fold, piece] = block
+        return block
 
     grams = np.zeros((folds, variants, variants), dtype=np.float32)
     products = np.zeros((folds, variants, columns.shape[1]), dtype=np.float32)
@@ -97,7 +98,8 @@ def block_predictions(
             predictions[:, :, rows] = fitted.reshape(len(penalties), -1, fitted.shape[1]).swapaxes(
                 0, 1
             )
-    return predictions
+    power = np.append(np.sum(response.astype(np.float64) ** 2, axis=0), np.count_nonzero(scale))
+    return predictions, power
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,20 @@ def stack_logistic(
     return Stack(raw, mean, float(heritabilities[best]), score, losses)
 
 
+def predict(
+    read: ReadPeople, stack: Stack, used: Sequence[npt.NDArray[np.bool_]], people: int
+) -> Floats:
+    """(row, person): each row the prediction by the predictors that `used` marks."""
+    out = np.empty((len(used), people))
+    for first, last in _stretches(people):
+        values = read(first, last).astype(np.float64) - stack.means[:, None]
+        for fold, weights in enumerate(stack.weights):
+            mine = slice((fold - first) % len(stack.weights), None, len(stack.weights))
+            chosen = np.stack([weights * marks for marks in used])
+            out[:, first:last][:, mine] = chosen @ values[:, mine]
+    return out
+
+
 def _deviance(cases: Floats, log_odds: Floats) -> float:
     return float(2 * np.sum(np.logaddexp(0, log_odds) - cases * log_odds))
 
@@ -266,7 +282,7 @@ def _pieces(people: int, folds: int, fold: int) -> Iterator[slice]:
         yield slice(first, min(first + stride, people), folds)
 
 
-def _means_where_missing(dosages: Calls) -> Singles | None:
+def means_where_missing(dosages: Calls) -> Singles | None:
     """(variant,) means of the calls that are there, or None where all calls are."""
     if np.issubdtype(dosages.dtype, np.integer):
         if not dosages.size or dosages.min() >= 0:
@@ -281,7 +297,7 @@ def _means_where_missing(dosages: Calls) -> Singles | None:
     return np.asarray(sums / np.maximum(present, 1), dtype=np.float32)
 
 
-def _decoded(dosages: Calls, fill: Singles | None) -> Singles:
+def decoded(dosages: Calls, fill: Singles | None) -> Singles:
     """(variant, person) float32 of some people's calls, missing ones filled."""
     calls = dosages.astype(np.float32)
     if fill is not None:

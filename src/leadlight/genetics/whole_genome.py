@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,22 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from leadlight.atomic import refuse_overwrite, write_json, written_whole
 from leadlight.errors import LeadlightError
+from leadlight.genetics.background_calibration import (
+    calibration_of,
+    explained,
+    interpolated,
+    jobs,
+    simulate_traits,
+)
 from leadlight.genetics.binary import fit_logistic
 from leadlight.genetics.ridge import (
-    PEOPLE_AT_ONCE,
     Calls,
     Floats,
     ReadPeople,
     Singles,
     Stack,
     block_predictions,
+    predict,
     shrinkages,
     stack_linear,
     stack_logistic,
@@ -67,6 +75,8 @@ def whole_genome_regression(
     heritabilities: Sequence[float] = HERITABILITIES,
     workers: int | None = None,
     source: str = "",
+    calibrate: bool = True,
+    seed: int = 1,
     keep_level_0: bool = False,
     overwrite: bool = False,
 ) -> xr.Dataset:
@@ -82,7 +92,8 @@ def whole_genome_regression(
     float32: predictions without each chromosome, in the trait's unit (binary: log odds), NaN where
     the trait is missing; chromosome `none` leaves nothing out. Also `score` (trait): the
     cross-validated squared correlation (binary: share of the deviance explained); `heritability`
-    (trait): the level-1 grid value chosen; `residual_sd` (trait).
+    (trait): the level-1 grid value chosen; `residual_sd` (trait); `calibration` (trait): see
+    `calibrated`, 1 without `calibrate`, for binary traits and where there is one chromosome.
 
     Each block's level-0 predictions are kept in `folder` until the end: the same call goes on where
     a killed one stopped. Raises LeadlightError on constant traits, incomplete covariates, too few
@@ -102,10 +113,16 @@ def whole_genome_regression(
             )
     blocks = list(_blocks(names, block_size))
     level_0 = folder / _LEVEL_0
+    calibrate = calibrate and not binary and len(set(names.tolist())) > 1
     plan = _plan(names, traits, covariates, person_ids, blocks, folds, heritabilities, source)
-    _claim(level_0, plan, overwrite)
-    predictors = _level_0(
-        read, blocks, basis, residuals, folds, heritabilities, level_0, _workers(workers)
+    _claim(level_0, plan | {"calibrate": calibrate, "seed": seed}, overwrite)
+    columns, simulated = residuals, None
+    with threadpool_limits(1):
+        if calibrate:
+            simulated = simulate_traits(read, names, blocks, basis, seed)
+            columns = np.concatenate([residuals, simulated.values], axis=1)
+    predictors, power = _level_0(
+        read, blocks, basis, columns, folds, heritabilities, level_0, _workers(workers)
     )
     of_chromosome = np.repeat([names[first] for first, _ in blocks], len(heritabilities))
     left_out = [*dict.fromkeys(names.tolist()), NO_CHROMOSOME]
@@ -117,28 +134,46 @@ def whole_genome_regression(
         offset = fit_logistic(basis, traits[:, at]).log_odds
         return stack_logistic(reader, traits[:, at], offset, heritabilities, folds)
 
-    with written_whole(store) as partial:
-        group = _create(partial, trait_names, left_out, person_ids, family_ids, binary)
+    with written_whole(store) as unfinished:
+        group = _create(unfinished, trait_names, left_out, person_ids, family_ids, binary)
         predictions: Any = group["loco"]
-        scores, chosen = np.zeros(len(trait_names)), np.zeros(len(trait_names))
+        done: list[Stack] = []
+        ratios = np.ones(len(trait_names))
         with threadpool_limits(1), ThreadPoolExecutor(_workers(workers)) as pool:
             stacks = pool.map(stack, range(len(trait_names)))
             for at, fitted in enumerate(track(stacks, "stacking", len(trait_names))):
                 unit = 1.0 if binary else residual_sd[at]
                 rows = [of_chromosome != name for name in left_out]
-                loco = _predict(_reader(predictors, at), fitted, rows, len(person_ids)) * unit
+                loco = predict(_reader(predictors, at), fitted, rows, len(person_ids)) * unit
                 loco[:, ~np.isfinite(traits[:, at])] = np.nan
                 predictions[at] = loco.astype(np.float32)
-                scores[at], chosen[at] = fitted.score, fitted.heritability
+                done.append(fitted)
+            if simulated is not None:
+                measure = partial(
+                    calibration_of,
+                    simulated,
+                    lambda column, first, last: _reader(predictors, len(trait_names) + column)(
+                        first, last
+                    ),
+                    of_chromosome,
+                    basis,
+                    heritabilities,
+                    folds,
+                )
+                wanted = jobs()
+                found = list(track(pool.map(measure, wanted), "calibrating", len(wanted)))
+                freedom = len(basis) - basis.shape[1]
+                ratios = interpolated(explained(power, len(trait_names), freedom), found)
         for name, values in (
-            ("score", scores),
-            ("heritability", chosen),
+            ("score", np.array([fitted.score for fitted in done])),
+            ("heritability", np.array([fitted.heritability for fitted in done])),
             ("residual_sd", residual_sd),
+            ("calibration", ratios),
         ):
             group.create_array(name, data=values, dimension_names=("trait",))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(str(partial))
+            zarr.consolidate_metadata(str(unfinished))
     predictors.clear()
     if not keep_level_0:
         shutil.rmtree(level_0, ignore_errors=True)
@@ -162,17 +197,26 @@ def background(predictions: xr.Dataset, chromosome: str, person_ids: Sequence[st
     People without a prediction, and missing traits, are NaN. Raises LeadlightError where the
     chromosome was not left out and `none` is not there to stand in.
     """
-    known = predictions["chromosome"].values.astype(str).tolist()
+    known = predictions["chromosome"].values.tolist()
     name = chromosome if chromosome in known else NO_CHROMOSOME
     if name not in known:
         raise LeadlightError(
             f"The predictions leave out no chromosome {chromosome}.",
             advice=f"They know {', '.join(known)}.",
         )
-    row_of = {person: i for i, person in enumerate(predictions["person"].values.astype(str))}
+    row_of = {person: i for i, person in enumerate(predictions["person"].values.tolist())}
     rows = np.array([row_of.get(str(person), -1) for person in person_ids])
     values = predictions["loco"].sel(chromosome=name).values.astype(np.float64).T
     return np.where(rows[:, None] >= 0, values[np.maximum(rows, 0)], np.nan)
+
+
+def calibrated(beta: Floats, standard_error: Floats, calibration: float) -> tuple[Floats, Floats]:
+    """Effects and standard errors of a trait minus its background, freed of what that took away.
+
+    calibration: of the trait, from the predictions. A t statistic grows by its square root's
+    inverse, the effect by its inverse.
+    """
+    return beta / calibration, standard_error / np.sqrt(calibration)
 
 
 def covariate_basis(covariates: Floats) -> Floats:
@@ -219,8 +263,11 @@ def _level_0(
     heritabilities: Sequence[float],
     level_0: Path,
     workers: int,
-) -> list[Singles]:
-    """Predictions of every block, (trait, penalty, person), as memory maps of their files."""
+) -> tuple[list[Singles], Floats]:
+    """Predictions of every block, (trait, penalty, person), as memory maps of their files.
+
+    And the sum of the blocks' powers, as `block_predictions` gives them.
+    """
     penalties = shrinkages(heritabilities, blocks[-1][1])
     basis_32 = basis.astype(np.float32)
     filled = np.nan_to_num(residuals).astype(np.float32)
@@ -232,18 +279,24 @@ def _level_0(
             return
         with reading:
             calls = read(*blocks[number])
-        values = block_predictions(calls, basis_32, filled, penalties, folds)
-        with written_whole(path) as partial, partial.open("wb") as stream:
-            np.save(stream, values)
+        values, power = block_predictions(calls, basis_32, filled, penalties, folds)
+        # The predictions last: with them, a block counts as done.
+        for name, array in ((_power(path), power), (path, values)):
+            with written_whole(name) as part, part.open("wb") as stream:
+                np.save(stream, array)
 
     # One thread of linear algebra per block: a library's own threads wait on each other by
     # spinning, which another busy program turns into minutes.
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         for _ in track(pool.map(one, range(len(blocks))), "ridge by blocks", len(blocks)):
             pass
-    return [
-        np.load(level_0 / f"block_{number:05d}.npy", mmap_mode="r") for number in range(len(blocks))
-    ]
+    paths = [level_0 / f"block_{number:05d}.npy" for number in range(len(blocks))]
+    powers = np.stack([np.load(_power(path)) for path in paths]).sum(axis=0)
+    return [np.load(path, mmap_mode="r") for path in paths], powers
+
+
+def _power(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_power.npy")
 
 
 def _reader(predictors: Sequence[Singles], trait: int) -> ReadPeople:
@@ -251,22 +304,6 @@ def _reader(predictors: Sequence[Singles], trait: int) -> ReadPeople:
         return np.concatenate([block[trait, :, first:last] for block in predictors])
 
     return read
-
-
-def _predict(
-    read: ReadPeople, stack: Stack, used: Sequence[npt.NDArray[np.bool_]], people: int
-) -> Floats:
-    """(row, person): each row the prediction by the predictors that `used` marks."""
-    folds = len(stack.weights)
-    out = np.empty((len(used), people))
-    for first in range(0, people, PEOPLE_AT_ONCE):
-        last = min(first + PEOPLE_AT_ONCE, people)
-        values = read(first, last).astype(np.float64) - stack.means[:, None]
-        for fold in range(folds):
-            mine = slice((fold - first) % folds, None, folds)
-            weights = np.stack([stack.weights[fold] * marks for marks in used])
-            out[:, first:last][:, mine] = weights @ values[:, mine]
-    return out
 
 
 def _blocks(names: npt.NDArray[np.str_], size: int) -> Iterator[tuple[int, int]]:
