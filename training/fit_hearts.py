@@ -20,21 +20,27 @@ from leadlight.atomic import written_whole
 from leadlight.cohort.store import open_cohort
 from leadlight.ecg.intervals import limit_samples
 from leadlight.ecg.leads import INDEPENDENT_LEADS
-from leadlight.ecg.measurements import measure_recording
+from leadlight.ecg.measurements import MeasuredRecording, measure_recording
 from leadlight.ecg.median_beat import RATE_HZ
+from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
 from leadlight.progress import track
 from leadlight.simulate import waves
 from leadlight.simulate.fitted import BLOCKS, FITTED, INTERVALS
+from leadlight.simulate.noise import FITTED_NOISE
 
 Array = npt.NDArray[np.float64]
 
 FIT_FOLDS = range(1, 9)
 COMPONENTS = {"normal": 64, "patients": 48}
 RIDGE = 0.02
+# Keeps noise of P, its recovery, QRS, T and U from passing as detail; none in QRS.
+BENDS = [0.3, 0.0, 0.01, 0.3, 1.0]
 # What the covariance's components should care about: the blocks' sizes differ by more.
 BLOCK_WEIGHT = {"P": 0.8, "QRS": 1.6, "T": 1.2, "U": 0.35}
 QUANTILES = np.concatenate([[0.005], np.linspace(0.025, 0.975, 39), [0.995]])
+KNOTS_HZ = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 150.0, 220.0)
+_STORED_PSD = 0.005**2 / 12 / 250  # mV²/Hz: PTB-XL's recorder rounds to 5 µV
 _LIKE_NORMAL_MS = 118.0
 _NOISIEST_UV = 25.0
 
@@ -68,12 +74,13 @@ def fit_beat(beat_mv: Array, limits: dict[tuple[str, str], float], rate_bpm: flo
     t_off = limits["T", "offset"]
     next_p = q_on + 60.0 / rate_bpm * RATE_HZ - (q_on - p_on) - 10
     last = int(min(t_off + 110, next_p, beat_mv.shape[1] - 1))
-    level = _baseline(beat_mv, p_on, q_on, t_off, last)
+    level = _baseline(beat_mv, p_on, t_off, last)
     signal = beat_mv - level
     at = np.arange(beat_mv.shape[1])
     design = np.concatenate(
         [
             waves.events(waves.P_SPAN, waves.P_EVENTS, (at - p_on) / (p_off - p_on)),
+            waves.atrial_recovery((at - p_on) / (p_off - p_on))[None],
             waves.events(waves.QRS_SPAN, waves.QRS_EVENTS, (at - q_on) / (q_off - q_on)),
             waves.events(waves.T_SPAN, waves.T_EVENTS, (at - q_off) / (t_off - q_off)),
             waves.events(waves.U_SPAN, waves.U_EVENTS, (at - q_off) / (t_off - q_off)),
@@ -83,9 +90,10 @@ def fit_beat(beat_mv: Array, limits: dict[tuple[str, str], float], rate_bpm: flo
     inside = slice(first, last)
     part, wanted = design[:, inside], signal[:, inside]
     gram = part @ part.T + RIDGE * np.eye(len(part))
+    gram += _roughness([waves.P_EVENTS, 1, waves.QRS_EVENTS, waves.T_EVENTS, waves.U_EVENTS], BENDS)
     found = np.linalg.solve(gram, part @ wanted.T)
     misfit = wanted.T - part.T @ found
-    cuts = np.cumsum([waves.P_EVENTS, waves.QRS_EVENTS, waves.T_EVENTS])
+    cuts = np.cumsum([waves.P_EVENTS + 1, waves.QRS_EVENTS, waves.T_EVENTS])
     strengths = dict(zip(BLOCKS, np.split(found, cuts), strict=True))
     rr_s = 60.0 / rate_bpm
     intervals = np.array(
@@ -100,22 +108,33 @@ def fit_beat(beat_mv: Array, limits: dict[tuple[str, str], float], rate_bpm: flo
     return FittedBeat(intervals, strengths, 1e3 * float(np.sqrt((misfit**2).mean())))
 
 
-def _baseline(beat_mv: Array, p_on: float, q_on: float, t_off: float, last: int) -> Array:
-    """(lead, sample) lines through the quiet stretches before P, before QRS and after T."""
+def _baseline(beat_mv: Array, p_on: float, t_off: float, last: int) -> Array:
+    """(lead, sample) a line through the quiet stretches before P and after T."""
     at = np.arange(beat_mv.shape[1])
-    stretches = [
-        (max(0, int(p_on) - 22), max(4, int(p_on) - 4)),
-        (int(q_on) - 8, int(q_on) - 1),
-        (max(int(t_off) + 8, last - 20), max(last, int(t_off) + 16)),
-    ]
-    knots = [(first + stop) / 2 for first, stop in stretches]
-    levels = np.array([beat_mv[:, first:stop].mean(axis=1) for first, stop in stretches])
+    before = (max(0, int(p_on) - 22), max(4, int(p_on) - 4))
+    after = (max(int(t_off) + 8, last - 25), max(last, int(t_off) + 20))
+    knots = [sum(before) / 2, sum(after) / 2]
+    levels = np.array([beat_mv[:, a:b].mean(axis=1) for a, b in (before, after)])
     return np.stack([np.interp(at, knots, levels[:, lead]) for lead in range(len(beat_mv))])
+
+
+def _roughness(blocks: list[int], weights: list[float]) -> Array:
+    """(event, event) what bends between neighbouring events of a block cost."""
+    total = sum(blocks)
+    cost, first = np.zeros((total, total)), 0
+    for count, weight in zip(blocks, weights, strict=True):
+        bend = np.diff(np.eye(count), n=2, axis=0)
+        cost[first : first + count, first : first + count] = weight * bend.T @ bend
+        first += count
+    return cost
 
 
 def summary(beats: list[FittedBeat], male: Array, age: Array, components: int) -> dict[str, object]:
     """Mean given sex and age, quantiles and components of a group of people."""
-    sizes = {b: np.array([_size(one.strengths[b]) for one in beats]) for b in BLOCKS}
+    sizes = {
+        b: np.array([_size(one.strengths[b][: -1 if b == "P" else None]) for one in beats])
+        for b in BLOCKS
+    }
     intervals = np.array([one.intervals for one in beats])
     covariates = np.stack([np.ones(len(beats)), male - 0.5, (age - 60.0) / 15.0], axis=1)
     columns = [_normal_scores(_residual(covariates, intervals))]
@@ -159,7 +178,6 @@ def summary(beats: list[FittedBeat], male: Array, age: Array, components: int) -
         "interval_quantiles": _short(np.quantile(left, QUANTILES, axis=0)),
         "mean_on_covariates": _short(on_covariates),
         "loadings": _short(loadings),
-        "rest_sd": _short(np.sqrt(np.maximum(rest, 0.0))),
     }
 
 
@@ -185,13 +203,122 @@ def _short(values: Array) -> list[object]:
     )
 
 
-def real_beats(study: Path) -> list[tuple[FittedBeat, bool, bool, float, int]]:
-    """(beat, is NORM, is male, age, fold) of every usable record."""
+def noise_levels(recording: Recording, found: MeasuredRecording) -> Array | None:
+    """(lead of INDEPENDENT_LEADS, knot of KNOTS_HZ) log PSD of what the median beat leaves over.
+
+    Samples about the QRS are left out, where misalignment passes for noise. None where too little
+    is left.
+    """
+    signal = recording.signal_mv.sel(lead=list(INDEPENDENT_LEADS)).values.astype(float)
+    beat = found.beat.beat_mv.sel(lead=list(INDEPENDENT_LEADS)).values
+    peaks = np.where(
+        np.isfinite(found.beat.r_samples), found.beat.r_samples, found.fiducials.r_peaks
+    )
+    at, rate = np.arange(signal.shape[1]), recording.rate_hz
+    model = np.full(signal.shape, np.nan)
+    for k, peak in enumerate(peaks):
+        stop = peaks[k + 1] - 130 if k + 1 < len(peaks) else np.inf
+        inside = (at >= peak - 130) & (at < min(stop, peak + 370))
+        for lead in range(len(signal)):
+            model[lead, inside] = np.interp(at[inside] - peak + 225, np.arange(600), beat[lead])
+    known = np.isfinite(model[0])
+    for peak in peaks:
+        known &= (at < peak - 35) | (at > peak + 45)
+    if known.sum() < 1500:
+        return None
+    first, last = np.flatnonzero(known)[[0, -1]]
+    rest = np.stack([np.interp(at, at[known], row[known]) for row in signal - np.nan_to_num(model)])
+    rest, known = rest[:, first:last], known[first:last]
+    slow_hz, slow = _periodogram((rest - rest.mean(axis=1, keepdims=True))[None], rate)
+    length = 128
+    starts = [s for s in range(0, len(known) - length, 32) if known[s : s + length].all()]
+    if len(starts) < 6:
+        return None
+    windows = np.stack([rest[:, s : s + length] for s in starts])
+    line = np.linspace(-1, 1, length)
+    windows = windows - windows.mean(axis=2, keepdims=True)
+    windows = windows - (windows @ line)[..., None] / (line @ line) * line
+    fast_hz, fast = _periodogram(windows, rate)
+    levels = np.empty((len(rest), len(KNOTS_HZ)))
+    for knot, hz in enumerate(KNOTS_HZ):
+        frequency, power, wide = (slow_hz, slow, 1.4) if hz < 6 else (fast_hz, fast, 1.25)
+        band = (frequency >= hz / wide) & (frequency <= hz * wide)
+        # The median over windows: bursts are drawn apart.
+        levels[:, knot] = np.log(np.median(power[:, :, band].mean(axis=2), axis=0) + 1e-12)
+    return levels
+
+
+def _periodogram(windows: Array, rate_hz: float) -> tuple[Array, Array]:
+    taper = np.hanning(windows.shape[2])
+    power = 2 * np.abs(np.fft.rfft(windows * taper, axis=2)) ** 2 / (rate_hz * (taper**2).sum())
+    return np.fft.rfftfreq(windows.shape[2], 1 / rate_hz), power
+
+
+def noise_summary(levels: Array) -> dict[str, object]:
+    """What the electrodes' noise has to be for the leads' to be as `levels` (record, lead, knot).
+
+    Leads are differences of electrodes, so powers add. The electrodes' means, and the share of the
+    spread inside a recording that is theirs, are found by simulating leads and correcting. What
+    rounding adds is taken off first: the simulated recorder does that itself.
+    """
+    levels = np.log(np.maximum(np.exp(levels) - _STORED_PSD, 0.3 * np.exp(levels)))
+    mean = levels.mean(axis=0)
+    of_record = levels.mean(axis=1)
+    inside = (levels - of_record[:, None] - (mean - mean.mean(axis=0))).reshape(-1, len(KNOTS_HZ))
+    within = np.cov(inside.T)
+    between = np.cov(of_record.T) - within / levels.shape[1]
+    values, vectors = np.linalg.eigh(between)
+    between = (vectors * np.maximum(values, 1e-3)) @ vectors.T
+    electrodes = np.concatenate(
+        [np.tile(mean[0] - np.log(2), (2, 1)), mean[1:2] - np.log(2), mean[2:] - np.log(2)]
+    )
+    share = 1.0
+    normal = np.random.default_rng(0).standard_normal((600, len(electrodes) + 1, len(KNOTS_HZ)))
+    for _ in range(25):
+        own = share * normal[:, 1:] @ np.linalg.cholesky(within).T
+        shift = normal[:, :1] @ np.linalg.cholesky(between).T
+        power = np.exp(electrodes + own + shift)
+        limb = power[:, :3]
+        leads = np.log(
+            np.concatenate(
+                [
+                    limb[:, :1] + limb[:, 1:2],
+                    limb[:, :1] + limb[:, 2:],
+                    power[:, 3:] + limb.sum(axis=1, keepdims=True) / 9,
+                ],
+                axis=1,
+            )
+        )
+        missing = mean - leads.mean(axis=0)
+        electrodes[:2] += 0.7 * missing[0]
+        electrodes[2] += 0.7 * missing[1]
+        electrodes[3:] += 0.7 * missing[2:]
+        electrodes = np.maximum(electrodes, mean.min(axis=0) - 3.0)
+        centred = leads - leads.mean(axis=0)
+        made = centred - centred.mean(axis=1, keepdims=True)
+        share *= float(np.sqrt(inside.std() / made.std())) if made.std() else 1.0
+    print(f"noise: {len(levels)} records, electrodes' share of the spread {share:.2f}, "
+          f"means missed by at most {np.abs(missing).max():.2f} (log PSD)")  # fmt: skip
+    return {
+        "knots_hz": list(KNOTS_HZ),
+        "electrode_log_psd": _short(electrodes),
+        "between_recordings": _short(between),
+        "between_electrodes": _short(share**2 * within),
+    }
+
+
+def real_beats(study: Path) -> tuple[list[tuple[FittedBeat, bool, bool, float]], Array]:
+    """(beat, is NORM, is male, age) of every usable record, and the normals' noise levels."""
     cohort = open_cohort(study)
-    rows = []
+    rows, noise = [], []
     for row in track(range(len(cohort)), "Writing real beats as events"):
         about = cohort.records.row(row, named=True)
-        if about["labels"] is None or about["sex"] not in ("F", "M") or about["flags"]:
+        if (
+            about["fold"] not in FIT_FOLDS
+            or about["labels"] is None
+            or about["sex"] not in ("F", "M")
+            or about["flags"]
+        ):
             continue
         if about["age"] is None or not 18 <= about["age"] <= 95:
             continue
@@ -200,6 +327,9 @@ def real_beats(study: Path) -> list[tuple[FittedBeat, bool, bool, float, int]]:
             found = measure_recording(recording.signal_mv, recording.rate_hz)
         except LeadlightError:
             continue
+        if "NORM" in about["labels"]:
+            left = noise_levels(recording, found)
+            noise += [] if left is None else [left]
         at, values = limit_samples(found.limits), found.measurements.values
         rate, qrs_ms = values["heart_rate_bpm"], values["qrs_ms"]
         needed = [at["P", "onset"], at["P", "offset"], at["T", "offset"], rate, qrs_ms]
@@ -216,10 +346,9 @@ def real_beats(study: Path) -> list[tuple[FittedBeat, bool, bool, float, int]]:
                 "NORM" in about["labels"],
                 about["sex"] == "M",
                 float(about["age"]),
-                int(about["fold"]),
             )
         )
-    return rows
+    return rows, np.array(noise)
 
 
 def main() -> None:
@@ -229,7 +358,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row for row in real_beats(asked.study) if row[4] in FIT_FOLDS]
+    rows, noise = real_beats(asked.study)
     groups: dict[str, object] = {}
     for name, wanted in (("normal", True), ("patients", False)):
         group = [row for row in rows if row[1] is wanted]
@@ -246,9 +375,13 @@ def main() -> None:
         "made by training/fit_hearts.py"
     )
     FITTED.parent.mkdir(exist_ok=True)
-    held = {"source": source, "quantiles_at": _short(QUANTILES), "groups": groups}
-    with written_whole(FITTED) as partial:
-        partial.write_text(json.dumps(held, separators=(",", ":")) + "\n")
+    hearts = {"source": source, "quantiles_at": _short(QUANTILES), "groups": groups}
+    for path, held in (
+        (FITTED, hearts),
+        (FITTED_NOISE, {"source": source, **noise_summary(noise)}),
+    ):
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(held, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

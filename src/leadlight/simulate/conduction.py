@@ -150,7 +150,7 @@ def infarcted(
 def ventricular_ectopic(rng: np.random.Generator, field: Array, qrs_ms: float) -> Wave:
     """A wide beat that spreads from one place through muscle: one main direction."""
     main = rng.standard_normal(3)
-    main *= rng.uniform(0.9, 2.0) / np.linalg.norm(main)
+    main *= rng.uniform(0.7, 1.7) / np.linalg.norm(main)
     events = DipoleEvents(
         qrs_ms * (np.array([0.25, 0.48, 0.74]) + 0.02 * rng.standard_normal(3)),
         qrs_ms * np.array([0.095, 0.120, 0.100]),

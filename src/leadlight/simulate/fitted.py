@@ -59,7 +59,8 @@ class Shape:
         rate_bpm: sinus rate.
         p_ms, pr_segment_ms, qrs_ms: durations.
         qtc_ms: QT at 60 beats a minute (Fridericia).
-        strengths_mv: block of BLOCKS → (event, lead of INDEPENDENT_LEADS).
+        strengths_mv: block of BLOCKS → (event, lead of INDEPENDENT_LEADS); the last row of P is
+            the atria's recovery.
     """
 
     rate_bpm: float
@@ -93,8 +94,7 @@ def shape_of(
     scores = fit.directions @ np.asarray(z, dtype=float)
     scores += free - fit.directions @ (fit.directions.T @ free)
     who = np.array([1.0, float(male) - 0.5, (np.clip(age_years, 18, 95) - 60.0) / 15.0])
-    rest = rng.standard_normal(len(fit.rest_sd))
-    everything = who @ fit.mean + scores @ fit.loadings + rest * fit.rest_sd
+    everything = who @ fit.mean + scores @ fit.loadings
     count = len(INTERVALS)
     shown = scores @ fit.loadings[:, :count]
     intervals = who @ fit.interval_mean + fit.quantile(shown)
@@ -111,7 +111,7 @@ def shape_of(
     for block in BLOCKS:
         part = everything[fit.columns[block]].reshape(-1, _LEADS)
         if block != "U":  # the size is the voltage's own
-            part = part / np.sqrt((part**2).mean())
+            part = part / np.sqrt((part[: _EVENTS[block][1]] ** 2).mean())
         strengths[block] = size[block] * part
     strengths["QRS"] = _turned(strengths["QRS"], np.deg2rad(MASS_ON_AXIS_DEG * heavier))
     return Shape(float(np.exp(intervals[0])), *(float(x) for x in intervals[1:]), strengths)
@@ -128,7 +128,6 @@ def _turned(strengths: Array, by_rad: float) -> Array:
 class _Group:
     mean: Array  # (covariate, column)
     loadings: Array  # (component, column)
-    rest_sd: Array  # (column)
     interval_mean: Array  # (covariate, interval)
     interval_quantiles: Array  # (quantile, interval)
     quantile_scores: Array  # (quantile) as normal scores
@@ -155,16 +154,14 @@ def _group(name: str) -> _Group:
     held = {key: np.array(value) for key, value in file["groups"][name].items()}
     columns, first = {}, len(INTERVALS) + len(VOLTAGES)
     for block in BLOCKS:
-        size = _EVENTS[block][1] * _LEADS
-        columns[block] = slice(first, first + size)
-        first += size
-    loadings, rest = held["loadings"], held["rest_sd"].copy()
-    rest[: len(INTERVALS) + len(VOLTAGES)] = 0.0
+        rows = _EVENTS[block][1] + (block == "P")  # the atria's recovery comes last
+        columns[block] = slice(first, first + rows * _LEADS)
+        first += rows * _LEADS
+    loadings = held["loadings"]
     middle = held["mean_on_covariates"][0]
     return _Group(
         mean=held["mean_on_covariates"],
         loadings=loadings,
-        rest_sd=rest,
         interval_mean=held["interval_on_covariates"],
         interval_quantiles=held["interval_quantiles"],
         quantile_scores=norm.ppf(np.array(file["quantiles_at"])),
@@ -200,6 +197,7 @@ def _quantity(trait: str, middle: Array, columns: dict[str, slice]) -> Array:
     at = waves.centres(*_EVENTS[block])[:, None]
     strengths = middle[columns[block]].reshape(-1, _LEADS)
     part = np.zeros_like(strengths)
+    of_wave = slice(None, len(at))
     if trait in ("qrs_axis_frontal", "t_axis_frontal"):
         area = strengths.sum(axis=0)
         one, foot = area[LEAD["I"]], (area[LEAD["II"]] - 0.5 * area[LEAD["I"]]) * 2 / np.sqrt(3)
@@ -213,7 +211,7 @@ def _quantity(trait: str, middle: Array, columns: dict[str, slice]) -> Array:
         for leads, low, high, sign in _SHAPES[trait]:
             inside = np.exp(-0.5 * ((at - (low + high) / 2) / ((high - low) / 2)) ** 2)
             for lead in leads.split():
-                part[:, LEAD[lead]] += sign * inside[:, 0]
+                part[of_wave, LEAD[lead]] += sign * inside[:, 0]
     gradient[columns[block]] = part.reshape(-1)
     return gradient
 

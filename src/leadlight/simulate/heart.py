@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from leadlight.simulate.lead_field import DOWER, twelve_from_independent
-from leadlight.simulate.noise import NoiseLevels, make_noise
+from leadlight.simulate.noise import NoiseLevels, make_noise, recorded
 from leadlight.simulate.rhythm import ATRIAL_ECTOPIC, VENTRICULAR_ECTOPIC, BeatTimes
-from leadlight.simulate.waves import Single, Wave, visible_limits_ms
+from leadlight.simulate.waves import Single, Wave, t_limits_ms, visible_limits_ms
 
 Array = npt.NDArray[np.floating]
 
-# A wave is seen where it departs from its baseline by so much in some lead: by so many mV, or by
-# this share of its own largest deflection where that is more.
-SEEN = {"P": (0.015, 0.10), "QRS": (0.030, 0.03), "T": (0.020, 0.06)}
+# P and QRS are seen where they depart from their baseline by so much in some lead: by so many mV,
+# or by this share of their own largest deflection where that is more.
+SEEN = {"P": (0.003, 0.06), "QRS": (0.015, 0.015)}
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,22 @@ class Ventricles:
         qrs_ms: nominal duration; ST-T hangs on the end of it.
         t: from the end of QRS, ST-T with U, at the heart's mean rate.
         t_alone: the same without U.
+        jt_ms: nominal, from the end of QRS to the end of T at the mean rate.
     """
 
     qrs: Wave
     qrs_ms: float
     t: Wave
     t_alone: Wave
+    jt_ms: float
+
+
+@dataclass(frozen=True)
+class PWave:
+    """Atrial depolarisation from its onset: `alone`, and `whole` with the atria's recovery."""
+
+    whole: Wave
+    alone: Wave
 
 
 @dataclass(frozen=True)
@@ -76,17 +86,15 @@ class Heart:
         p, ectopic_p: from their onset; None without P waves.
         pr_ms: nominal, from P onset to QRS onset.
         ventricles, ectopic_ventricles: of the two kinds of beats.
-        jt_ms: nominal, from the end of QRS to the end of T at the mean rate.
         electrodes: (lead, lead of INDEPENDENT_LEADS) what electrodes out of place make of it.
     """
 
     beats: BeatTimes
-    p: Wave | None
-    ectopic_p: Wave | None
+    p: PWave | None
+    ectopic_p: PWave | None
     pr_ms: float
     ventricles: Ventricles
     ectopic_ventricles: Ventricles | None
-    jt_ms: float
     atrial_waves: FibrillatoryWaves | None
     variation: Variation
     electrodes: Array
@@ -97,9 +105,10 @@ class Heart:
 class Fiducials:
     """Where a careful reader of the noiseless twelve leads sees the waves of each beat.
 
-    Seconds from the start of the recording, one per beat; NaN where a wave is absent. A wave
-    lasts from where the first to where the last of the twelve leads is away from that wave's
-    baseline by `SEEN`: the larger of a voltage and a share of the wave's peak. Only beats whose
+    Seconds from the start of the recording, one per beat; NaN where a wave is absent. P and QRS
+    last from where the first to where the last of the twelve leads is away from that wave's
+    baseline by `SEEN`: the larger of a voltage and a share of the wave's peak. T is read by
+    tangents (`waves.t_limits_ms`). Only beats whose
     QRS and T lie inside the recording are listed; `ectopic` says which of them are.
     """
 
@@ -137,7 +146,7 @@ def beat_into_leads(
 
     # QT follows the interval before it only in part.
     jt = 1 + 0.18 * np.log(np.clip(times.rr_s / mean_rr, 0.5, 1.6))
-    jt += vary.qt_ms / heart.jt_ms * jitter[0]
+    jt += vary.qt_ms / heart.ventricles.jt_ms * jitter[0]
     p_at = times.onset_s - (heart.pr_ms + vary.pr_ms * jitter[1]) / 1e3
     qrs_size = 1 + vary.beat_amplitude * jitter[2]
     t_size = qrs_size * (1 + 2 * vary.beat_amplitude * jitter[3])
@@ -153,7 +162,7 @@ def beat_into_leads(
         _place(leads, ventricles.t, end, t_size[of], jt[of], rate_hz)
     for p, of in ((heart.p, ~ventricular & ~early_p), (heart.ectopic_p, early_p)):
         if p is not None and heart.p is not None and of.any():
-            _place(leads, p, p_at[of], p_size[of], 1.0, rate_hz)
+            _place(leads, p.whole, p_at[of], p_size[of], 1.0, rate_hz)
     if heart.atrial_waves is not None:
         leads += _atrial_waves(heart.atrial_waves, beat_rng, n_samples, rate_hz)
     leads = _breathe(leads, vary, times.breathing_hz, breathing_phase, rate_hz)
@@ -161,8 +170,7 @@ def beat_into_leads(
     noise = make_noise(noise_rng, heart.noise, n_samples, rate_hz)
     if noise is not None:
         leads += noise
-    if np.isfinite(heart.noise.clip_mv):
-        np.clip(leads, -heart.noise.clip_mv, heart.noise.clip_mv, out=leads)
+    leads = recorded(leads, heart.noise)
     return twelve_from_independent(leads), _fiducials(heart, p_at, jt, duration_s)
 
 
@@ -231,7 +239,7 @@ def _fiducials(heart: Heart, p_at: Array, jt: Array, duration_s: float) -> Fiduc
         if ventricles is None or not of.any():
             continue
         on, top, off = visible_limits_ms(ventricles.qrs, *SEEN["QRS"])
-        t_on, t_top, t_off = visible_limits_ms(ventricles.t_alone, *SEEN["T"])
+        t_on, t_top, t_off = t_limits_ms(ventricles.t_alone, ventricles.jt_ms)
         onset = times.onset_s[of]
         found["qrs_onset_s"][of] = onset + on / 1e3
         found["r_peak_s"][of] = onset + top / 1e3
@@ -245,7 +253,9 @@ def _fiducials(heart: Heart, p_at: Array, jt: Array, duration_s: float) -> Fiduc
         if p is None or heart.p is None or not of.any():
             continue
         for name, limit in zip(
-            ("p_onset_s", "p_peak_s", "p_offset_s"), visible_limits_ms(p, *SEEN["P"]), strict=True
+            ("p_onset_s", "p_peak_s", "p_offset_s"),
+            visible_limits_ms(p.alone, *SEEN["P"]),
+            strict=True,
         ):
             found[name][of] = p_at[of] + limit / 1e3
     found["ectopic"] = times.kind != 0

@@ -66,13 +66,13 @@ def electrodes_moved(rng: np.random.Generator, spread: float) -> npt.NDArray[np.
     """(lead, lead of INDEPENDENT_LEADS): what chest electrodes out of place make of a recording.
 
     An electrode between its neighbours' places shows a mixture of their leads; `spread` is the SD
-    of the shift in electrode distances. The limb leads stay.
+    of the shift in electrode distances, and beyond V1 and V6 leads go on as straight lines. The
+    limb leads stay. What the fitted hearts hold of other people's electrodes comes on top.
     """
     shift = spread * (0.6 * rng.standard_normal() + 0.8 * rng.standard_normal(6))
-    place = np.clip(np.arange(6) + np.clip(shift, -0.7, 0.7), 0, 5)
     moved = np.eye(8)
-    for row, at in enumerate(place):
-        left = min(int(at), 4)
+    for row, at in enumerate(np.arange(6) + np.clip(shift, -0.7, 0.7)):
+        left = min(max(int(at), 0), 4)
         moved[2 + row, 2:] = 0.0
         moved[2 + row, 2 + left] = 1 - (at - left)
         moved[2 + row, 3 + left] = at - left

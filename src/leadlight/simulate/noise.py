@@ -6,6 +6,7 @@ frequency domain, so that one inverse transform makes all of it; artefacts are p
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,9 @@ class NoiseLevels:
         lost: index of an electrode that loses contact for a while, or -1.
         clip_mv: amplifiers go no further from zero than this.
         burst: factor on muscle noise during a burst of it.
+        quantum_mv: the recorder's smallest step; 0 without rounding.
+        compressed: the recorder keeps every other sample where the signal is slow, as PTB-XL's
+            carts did.
     """
 
     wander_mv: float
@@ -51,23 +55,39 @@ class NoiseLevels:
     lost: int = -1
     clip_mv: float = float("inf")
     burst: float = 1.0
+    quantum_mv: float = 0.0
+    compressed: bool = False
 
 
-def draw_levels(rng: np.random.Generator, amount: float = 1.0) -> NoiseLevels:
+_QUANTUM_MV = {"compressed": 0.005, "5 µV": 0.00488, "2.5 µV": 0.0025, "1 µV": 0.001}
+# How often each kind of recorder is drawn; the first is PTB-XL's.
+RECORDERS = {"compressed": 0.45, "5 µV": 0.25, "2.5 µV": 0.15, "1 µV": 0.15}
+
+
+def draw_levels(
+    rng: np.random.Generator,
+    amount: float = 1.0,
+    recorders: Mapping[str, float] = RECORDERS,
+    artefacts: float = 1.0,
+) -> NoiseLevels:
     """Noise of one recording: mostly quiet, sometimes bad, as in a clinic's archive.
 
-    `amount` multiplies every voltage; at 0 there is no noise and no artefact.
+    `amount` multiplies every voltage; at 0 there is no noise, no artefact and no rounding.
+    `artefacts` multiplies how often artefacts are.
     """
     fit = _fitted()
     count = len(ELECTRODES)
     normal = rng.standard_normal((count + 1, len(fit.knots_hz)))
-    uniform, size = rng.random(8), rng.exponential(1.0, 3)
+    uniform, size = rng.random(9), rng.exponential(1.0, 3)
+    uniform[[0, 1, 3, 4, 5, 6, 7]] /= max(artefacts, 1e-9)
     worse = 0.9 * abs(rng.standard_normal())
     electrode = int(rng.integers(count))
     if amount <= 0:
         return NoiseLevels(0.0, 0.0, 0.0, 50.0, 0.0)
+    names, shares = list(recorders), np.cumsum(list(recorders.values()))
+    recorder = names[min(int(np.searchsorted(shares, uniform[8] * shares[-1])), len(names) - 1)]
     log_psd = fit.mean + fit.record @ normal[0] + normal[1:] @ fit.electrode.T
-    if uniform[0] < 0.15:  # worse than what the archive of the fit lets through
+    if uniform[0] < 0.08:  # worse than what the archive of the fit lets through
         log_psd = log_psd + 2 * worse
     return NoiseLevels(
         wander_mv=0.0,
@@ -79,6 +99,8 @@ def draw_levels(rng: np.random.Generator, amount: float = 1.0) -> NoiseLevels:
         step_mv=amount * float(uniform[4] < _STEPS) * 0.2 * float(size[2]),
         lost=electrode if uniform[5] < _LOST else -1,
         clip_mv=float("inf") if uniform[6] >= _CLIPPED else 3.0,
+        compressed=recorder == "compressed",
+        quantum_mv=_QUANTUM_MV.get(recorder, 0.0),
         burst=1.0 if uniform[7] >= _BURST else 3.0 + 3.0 * float(size[0]),
     )
 
@@ -88,7 +110,7 @@ def make_noise(
 ) -> Single | None:
     """(lead of INDEPENDENT_LEADS, sample) noise in millivolt; None where there is none.
 
-    `clip_mv` is not applied here: it acts on the whole signal.
+    What the recorder does (`recorded`) acts on the whole signal and is not in it.
     """
     if levels.log_psd is None and not (
         levels.wander_mv or levels.muscle_mv or levels.mains_mv or levels.motion_mv
@@ -121,6 +143,26 @@ def make_noise(
     potentials = scipy.fft.irfft(white * amplitude, n=n_samples, axis=1)
     _artefacts(own, levels, potentials, frequency, white, amplitude, rate_hz)
     return independent_from_electrodes(potentials).astype(np.float32)
+
+
+def recorded(leads_mv: Single, levels: NoiseLevels) -> Single:
+    """(lead of INDEPENDENT_LEADS, sample) as the recorder stores it: clipped, rounded, thinned."""
+    if np.isfinite(levels.clip_mv):
+        leads_mv = np.clip(leads_mv, -levels.clip_mv, levels.clip_mv)
+    if not levels.quantum_mv:
+        return leads_mv
+    quantum = np.float32(levels.quantum_mv)
+    stored = np.rint(leads_mv / quantum)
+    stored *= quantum
+    if levels.compressed:
+        thinned = (stored[:, :-2:2] + stored[:, 2::2]) / 2
+        odd = stored[:, 1:-1:2]
+        slow = np.abs(leads_mv[:, 2::2] - leads_mv[:, :-2:2]) < _SLOW_MV
+        odd[...] = np.where(slow, thinned[:, : odd.shape[1]], odd)
+    return stored
+
+
+_SLOW_MV = 0.006  # between every other sample
 
 
 def _artefacts(
@@ -181,10 +223,9 @@ class _FittedNoise:
 @cache
 def _fitted() -> _FittedNoise:
     held = json.loads(FITTED_NOISE.read_text())
-    limb, chest = np.array(held["limb_log_psd"]), np.array(held["chest_log_psd"])
     return _FittedNoise(
         knots_hz=np.array(held["knots_hz"]),
-        mean=np.stack([limb] * 3 + [chest] * 6),
+        mean=np.array(held["electrode_log_psd"]),
         record=np.linalg.cholesky(np.array(held["between_recordings"])),
         electrode=np.linalg.cholesky(np.array(held["between_electrodes"])),
     )

@@ -8,10 +8,10 @@ from leadlight.simulate import rhythm as beating
 from leadlight.simulate import waves
 from leadlight.simulate.conditions import Conditions
 from leadlight.simulate.fitted import Shape
-from leadlight.simulate.heart import SEEN, FibrillatoryWaves, Heart, Variation, Ventricles
+from leadlight.simulate.heart import SEEN, FibrillatoryWaves, Heart, PWave, Variation, Ventricles
 from leadlight.simulate.lead_field import DOWER, draw_lead_field, electrodes_moved
 from leadlight.simulate.noise import NoiseLevels
-from leadlight.simulate.waves import Wave, visible_limits_ms, wave
+from leadlight.simulate.waves import Wave, t_limits_ms, visible_limits_ms, wave
 
 Array = npt.NDArray[np.float64]
 Truth = dict[str, float | str | bool]
@@ -49,10 +49,9 @@ def build_heart(
         pr_ms=pr_ms,
         ventricles=ventricles,
         ectopic_ventricles=ectopic if (beats.kind == beating.VENTRICULAR_ECTOPIC).any() else None,
-        jt_ms=jt_ms,
         atrial_waves=atrial_waves,
         variation=variation,
-        electrodes=electrodes_moved(streams[0], 0.25),
+        electrodes=electrodes_moved(streams[0], 0.12),
         noise=noise,
     )
     return heart, _truth(heart, conditions, rhythm_name, ectopy, rate_bpm, duration_s)
@@ -64,10 +63,10 @@ def _truth(heart: Heart, conditions: Conditions, rhythm_name: str, ectopy: beati
     shown = beats.rr_s[(beats.onset_s > 0) & (beats.onset_s < duration_s)]
     nan = float("nan")
     qrs_on, _, qrs_off = visible_limits_ms(heart.ventricles.qrs, *SEEN["QRS"])
-    t_off = visible_limits_ms(heart.ventricles.t_alone, *SEEN["T"])[2]
+    t_off = t_limits_ms(heart.ventricles.t_alone, heart.ventricles.jt_ms)[2]
     p_on, p_off = nan, nan
     if heart.p is not None:
-        p_on, _, p_off = visible_limits_ms(heart.p, *SEEN["P"])
+        p_on, _, p_off = visible_limits_ms(heart.p.alone, *SEEN["P"])
     truth: Truth = {
         "rhythm": rhythm_name,
         "conduction": _conduction(conditions),
@@ -144,7 +143,7 @@ def _rhythm(
         degree = conditions.of("AF")
         beats = beating.fibrillation(other, rate_bpm, duration_s, min(1.0, degree / 0.7))
         # From waves that nobody sees to coarse ones.
-        coarse = float(np.exp(other.normal(np.log(0.040), 0.75)))
+        coarse = float(min(np.exp(other.normal(np.log(0.030), 0.65)), 0.10))
         direction = np.array([0.12, 0.40, -0.75]) + 0.40 * other.standard_normal(3)
         atrial_waves = FibrillatoryWaves(other.uniform(4.2, 9.0), coarse, direction, regular=False)
     elif name == "flutter":
@@ -248,6 +247,7 @@ def _with_t(qrs: Wave, qrs_ms: float, t: Array, u: Array, jt_ms: float) -> Ventr
         qrs_ms,
         Wave(both.astype(np.float32), start, step),
         Wave(alone.astype(np.float32), start, step),
+        jt_ms,
     )
 
 
@@ -284,7 +284,7 @@ def _atria(
     rhythm_name: str,
     mean_rr_s: float,
     rng: np.random.Generator,
-) -> tuple[Wave | None, Wave | None, float]:
+) -> tuple[PWave | None, PWave | None, float]:
     """P, the P of an ectopic focus, and P onset to QRS onset in ms."""
     p_ms = float(np.clip(shape.p_ms, 60.0, 170.0))
     # At higher rates conduction is a little faster.
@@ -296,7 +296,7 @@ def _atria(
     # A P wave inside the T wave before it is seen, one inside the QRS is not possible.
     pr_ms = float(min(pr_ms, 0.70e3 * mean_rr_s, 440.0))
     strengths = shape.strengths_mv["P"]
-    p = wave(strengths, waves.P_SPAN, p_ms)
+    p = _p_wave(strengths, p_ms)
     turn = rng.normal(0, 0.9, 3)
     x, y, z = turn
     skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -304,7 +304,26 @@ def _atria(
     about, _ = np.linalg.qr(about)
     about = about * np.sign(np.diag(about))
     change = DOWER @ (about - np.eye(3)) @ _TO_DIPOLE
-    early = wave(strengths + strengths @ change.T, waves.P_SPAN, p_ms * rng.uniform(0.75, 1.0))
+    early = _p_wave(strengths + strengths @ change.T, p_ms * rng.uniform(0.75, 1.0))
     if rhythm_name in ("AF", "flutter", "junctional"):
         return None, None, pr_ms
     return p, early, pr_ms
+
+
+def _p_wave(strengths: Array, p_ms: float) -> PWave:
+    """P, and P with the atria's recovery, from strengths (event and recovery, lead)."""
+    both = strengths.T @ _P_OF_GRID
+    step = (_P_GRID[-1] - _P_GRID[0]) * p_ms / (waves.GRID - 1)
+    return PWave(
+        Wave(both.astype(np.float32), _P_GRID[0] * p_ms, step),
+        wave(strengths[:-1], waves.P_SPAN, p_ms),
+    )
+
+
+_P_GRID = np.linspace(waves.P_SPAN[0], waves.TA_SPAN[1], waves.GRID)
+_P_OF_GRID = np.concatenate(
+    [
+        waves.events(waves.P_SPAN, waves.P_EVENTS, _P_GRID),
+        waves.atrial_recovery(_P_GRID)[None],
+    ]
+)

@@ -22,7 +22,7 @@ from leadlight.simulate.conditions import (
 )
 from leadlight.simulate.fitted import shape_of
 from leadlight.simulate.heart import Fiducials, beat_into_leads
-from leadlight.simulate.noise import draw_levels
+from leadlight.simulate.noise import RECORDERS, draw_levels
 from leadlight.simulate.people import People, draw_people
 from leadlight.simulate.person import build_heart
 from leadlight.simulate.traits import TRAIT_NAMES
@@ -43,7 +43,7 @@ class PersonParameters:
         seed, number: of the person.
         people: one row.
         conditions: what is wrong.
-        rate_hz, duration_s, noise: of the recording.
+        rate_hz, duration_s, noise, recorders, artefacts: of the recording.
     """
 
     seed: int
@@ -53,6 +53,8 @@ class PersonParameters:
     rate_hz: float
     duration_s: float
     noise: float
+    recorders: Mapping[str, float]
+    artefacts: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def simulate_recordings(
     people: People | None = None,
     z_shift: Mapping[str, npt.ArrayLike] | None = None,
     severities: Mapping[str, float] | None = None,
+    recorders: Mapping[str, float] = RECORDERS,
+    artefacts: float = 1.0,
 ) -> Iterator[SimulatedRecording]:
     """Yield `people_count` simulated 12-lead ECGs.
 
@@ -101,6 +105,8 @@ def simulate_recordings(
         z_shift: added to the z-scores of the named traits, one value for all or one per person.
         severities: condition of `CONDITIONS` → severity (0 healthy, 1 typical, more severe);
             where given, everybody has exactly these conditions and no look-alike.
+        recorders: shares of how recordings are stored, by name; see `noise.RECORDERS`.
+        artefacts: factor on how often a recording has an artefact.
 
     Raises:
         LeadlightError: `people` are not `people_count`, or a trait or condition is unknown.
@@ -114,14 +120,16 @@ def simulate_recordings(
         )
     people = replace(people, z=_shifted(people.z, z_shift or {}))
     asked = None if severities is None else given(severities)
-    rhythms, conductions = dict(rhythms), dict(conductions)
+    rhythms, conductions, recorders = dict(rhythms), dict(conductions), dict(recorders)
     for row, number in enumerate(people.number.tolist()):
         conditions = asked or draw_conditions(
             np.random.default_rng([seed, number, _CONDITIONS]), rhythms, conductions
         )
         one = People(*(getattr(people, name)[row : row + 1] for name in _PEOPLE_FIELDS))
         yield simulate_person(
-            PersonParameters(seed, number, one, conditions, rate_hz, duration_s, noise)
+            PersonParameters(
+                seed, number, one, conditions, rate_hz, duration_s, noise, recorders, artefacts
+            )
         )
 
 
@@ -160,10 +168,12 @@ def simulate_person(parameters: PersonParameters) -> SimulatedRecording:
         height_cm=float(people.height_cm[0]),
         body_mass_index=float(people.body_mass_index[0]),
     )
+    levels = draw_levels(
+        streams[_NOISE], parameters.noise, parameters.recorders, parameters.artefacts
+    )
     heart, truth = build_heart(
-        shape, conditions, age, streams[_DISEASE], streams[_RHYTHM],
-        draw_levels(streams[_NOISE], parameters.noise), parameters.duration_s,
-    )  # fmt: skip
+        shape, conditions, age, streams[_DISEASE], streams[_RHYTHM], levels, parameters.duration_s
+    )
     signal_mv, fiducials = beat_into_leads(
         heart,
         streams[_BEATS],

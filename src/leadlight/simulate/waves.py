@@ -21,7 +21,8 @@ Single = npt.NDArray[np.float32]
 
 # Support of the first and the last event and number of events, in fractions of the wave.
 P_SPAN, P_EVENTS = (-0.10, 1.10), 9
-QRS_SPAN, QRS_EVENTS = (-0.08, 1.10), 15
+TA_SPAN = (0.35, 4.40)  # the atria's own recovery, which PQ lies in
+QRS_SPAN, QRS_EVENTS = (-0.08, 1.10), 21
 T_SPAN, T_EVENTS = (-0.16, 1.18), 15
 U_SPAN, U_EVENTS = (1.00, 1.90), 5
 GRID = 256  # points of a template
@@ -65,6 +66,17 @@ def events(span: tuple[float, float], count: int, at: npt.ArrayLike) -> Array:
     inner = 2 / 3 - away**2 + away**3 / 2
     outer = (2 - away) ** 3 / 6
     return np.where(away < 1, inner, np.where(away < 2, outer, 0.0)) * 1.5
+
+
+def atrial_recovery(at: npt.ArrayLike) -> Array:
+    """(at) strength of the atria's recovery at fractions of the P wave's duration.
+
+    It grows under the P wave, holds until the QRS and fades under ST: seen as the level of PQ.
+    """
+    at = np.asarray(at, dtype=float)
+    rise = np.clip((at - TA_SPAN[0]) / 0.65, 0.0, 1.0)
+    fall = np.clip((TA_SPAN[1] - at) / 2.6, 0.0, 1.0)
+    return np.asarray(rise**2 * (3 - 2 * rise) * fall**2 * (3 - 2 * fall))
 
 
 def centres(span: tuple[float, float], count: int) -> Array:
@@ -123,5 +135,34 @@ def visible_limits_ms(
     start, step = drawn.start_ms, drawn.step_ms
     return start + at_first * step, start + top * step, start + at_last * step
 
+
+def t_limits_ms(drawn: Wave, jt_ms: float) -> tuple[float, float, float]:
+    """Where a reader sees T begin, peak and end, in ms from the end of QRS.
+
+    Read on the size of the twelve leads' vector, as T has no one lead. Its peak is the largest
+    after a quarter of the way from QRS to the T end. Its end lies `PAST_TANGENT` times as far from
+    the peak as where the steepest tangent of the fall meets the baseline (Lepeschkin and Surawicz
+    1952); on a Gaussian fall that is where 4 % of the peak are left. Its onset is the same on the
+    other side, not before QRS ends. A level alone would not do: the end of T is flat, and a few
+    microvolts of U wave would move it by tens of milliseconds.
+    """
+    size = np.sqrt(((TWELVE_OF_EIGHT @ drawn.leads_mv) ** 2).sum(axis=0, dtype=float))
+    time_ms = drawn.time_ms
+    inside = (time_ms > 0.25 * jt_ms) & (time_ms < 1.2 * jt_ms)
+    if not size[inside].any():
+        return float("nan"), float("nan"), float("nan")
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    peak = first + int(size[first : last + 1].argmax())
+    slope = np.gradient(size, drawn.step_ms)
+    fall = peak + int(slope[peak : last + 1].argmin())
+    rise = first + int(slope[first : peak + 1].argmax())
+    limits = []
+    for at in (rise, fall):
+        foot = time_ms[at] - size[at] / slope[at] if slope[at] else time_ms[at]
+        limits.append(float(time_ms[peak] + PAST_TANGENT * (foot - time_ms[peak])))
+    return max(limits[0], 0.0), float(time_ms[peak]), limits[1]
+
+
+PAST_TANGENT = 1.28
 
 LEAD = {name: row for row, name in enumerate(INDEPENDENT_LEADS)}
