@@ -6,9 +6,11 @@
 Simulated normals (sinus, normal conduction): readings less the simulator's limits. PTB-XL records
 that are normal for certain (NORM at 100 %): the first five seconds against the last five, which
 share patient and electrodes, so what differs is noise, breathing and us. Limits are read in three
-ways: as shipped (the beats' median, QRS sharpened on the median beat), without sharpening, and by
-the network on the median beat. Peer:
-NeuroKit2's `ecg_delineate` (dwt) on all leads, when the package is installed.
+ways: as shipped (P and T by lead, QRS sharpened on the median beat), the median of the beats'
+global limits, and by the network on the median beat. `--scale` feeds one recording's result, over
+and over, through the real writer and tables: what is proved is that memory does not grow with the
+cohort, not how fast it is measured. Peer: NeuroKit2's `ecg_delineate` (dwt) on all leads, when the
+package is installed.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +34,7 @@ import torch
 import xarray as xr
 
 from leadlight.atomic import write_json
+from leadlight.cohort import measuring
 from leadlight.cohort.measuring import measure_cohort
 from leadlight.cohort.store import write_cohort
 from leadlight.ecg import median_beat as beats
@@ -287,17 +291,17 @@ def peer_ms(recordings: list[Recording]) -> float | None:
     return found
 
 
-def memory(records: int) -> dict[str, float]:
-    """Peak memory in MB of measuring `records` and four times as many, each in a process alone."""
+def memory(counts: tuple[int, ...], work: str = "peak") -> dict[str, float]:
+    """Peak memory in MB of measuring so many records, each count in a process alone."""
     found = {}
-    for count in (records, 4 * records):
+    for count in counts:
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-        code += f"import measure; measure.peak({count})"
+        code += f"import measure; measure.{work}({count})"
         done = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
         )
         found[str(count)] = float(done.stdout.split()[-1])
-    print(f"\npeak memory, MB by records: {json.dumps(found)}")
+    print(f"\npeak memory ({work}), MB by records: {json.dumps(found)}")
     return found
 
 
@@ -319,6 +323,31 @@ def peak(count: int) -> None:
     print(f"before {before:.0f} after", after)
 
 
+def peak_of_writing(count: int) -> None:
+    """Write `count` times the same result of one heart, and print this process's peak in MB.
+
+    The cohort's strips are a fifth of a second, which nobody measures here.
+    """
+    torch.set_num_threads(1)
+    one = next(iter(simulate_recordings(1, seed=1))).recording
+    measured = measuring._measure_one(one, "own")
+
+    def again(recording: Recording, medians: measuring.Medians) -> measuring._Measured:
+        return replace(measured, row=measured.row | {"record_id": recording.record_id})
+
+    short = one.signal_mv.isel(sample=slice(0, 100))
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder)
+        write_cohort(study, ((Recording(short, 500.0, f"r{i}"), None) for i in range(count)))
+        measuring._measure_one = again
+        summary = measure_cohort(study)
+        rows = pl.scan_parquet(study / "fiducials.parquet").select(pl.len()).collect().item()
+    assert summary.n_measured == count
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{rows} rows of fiducials, {summary.seconds:.0f} s", file=sys.stderr)
+    print(after)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -328,22 +357,26 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=100, help="simulated normals")
     parser.add_argument("--records", type=int, default=500, help="at most, of PTB-XL")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--scale", type=int, default=0, help="results through the writer")
+    parser.add_argument("--speed", action="store_true", help="time only")
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     result: dict[str, object] = {}
-    for noise, name in ((0.0, "clean"), (1.0, "noisy")):
+    for noise, name in () if asked.speed else ((0.0, "clean"), (1.0, "noisy")):
         title = f"{asked.people} simulated normals, {name}: ours less truth"
         errors = against_truth(asked.people, asked.seed, noise)
         result[f"truth, {name}"] = table(title, errors, TRUTH_SD, asked.seed)
-    result["averaging"] = averaging(min(asked.people, 30), asked.seed)
+    if not asked.speed:
+        result["averaging"] = averaging(min(asked.people, 30), asked.seed)
     timed = [one.recording for one in normals(12, asked.seed, 1.0)]
     if asked.ptbxl:
         recordings = certain_normals(asked.ptbxl, asked.records)
-        title = f"{len(recordings)} PTB-XL normals: first 5 s less last 5 s"
-        errors = repeatability(recordings)
-        result["repeatability"] = table(title, errors, REPEAT_SD, asked.seed)
+        if not asked.speed:
+            title = f"{len(recordings)} PTB-XL normals: first 5 s less last 5 s"
+            errors = repeatability(recordings)
+            result["repeatability"] = table(title, errors, REPEAT_SD, asked.seed)
         timed = recordings[:12]
     if asked.cardiosoft:
         result["cart"] = cart(asked.cardiosoft)
@@ -355,7 +388,10 @@ def main() -> None:
         print(f"  {ratio:.0f} times ours, {'met' if ratio >= PEER_RATIO else 'MISSED'}")
         result["peer_ms"] = peer
     if asked.memory:
-        result["memory_mb"] = memory(512)
+        result["memory_mb"] = memory((512, 2048))
+    if asked.scale:
+        counts = (asked.scale // 10, asked.scale)
+        result["writing_memory_mb"] = memory(counts, "peak_of_writing")
     if asked.out:
         write_json(asked.out, result)
 

@@ -31,6 +31,14 @@ def measure(
             help="Whose median beats: made from the strips, or the cart's where a file has one.",
         ),
     ] = "own",
+    figures: Annotated[
+        int,
+        typer.Option("--figures", min=0, help="Draw so many of the first measured records."),
+    ] = 0,
+    draw: Annotated[
+        list[str] | None,
+        typer.Option("--draw", metavar="RECORD_ID", help="Draw this record; may be repeated."),
+    ] = None,
     workers: Annotated[
         int,
         typer.Option("--workers", min=1, help="Processes that measure; the result is the same."),
@@ -53,11 +61,20 @@ def measure(
     wave). A record that cannot be measured gets a row that says why. When it is cut off, the same
     command goes on from there.
 
+    `--figures` and `--draw` write `measure-figures/ID-ecg.png` (the recording on paper with its
+    waves) and `ID-beat.png` (its median beat with its limits); a study that is measured already is
+    then only drawn.
+
     Example: `leadlight measure --study my-study --workers 4`
     """
     from leadlight.cohort.measuring import measure_cohort
 
     set_quiet(quiet)
+    drawn = [] if draw is None else draw
+    measured = (study / "measurements.parquet").is_file()
+    if measured and not overwrite and (figures or drawn):
+        _draw_figures(study, drawn, figures, overwrite, quiet)
+        return
     summary = measure_cohort(study, medians=medians, workers=workers, overwrite=overwrite)
     if not quiet:
         typer.echo(f"{summary.n_measured} of {summary.n_records} records measured in {study}.")
@@ -70,5 +87,17 @@ def measure(
         ]
         if middles:
             typer.echo(f"Medians: {', '.join(middles)}; {summary.n_without_p} without P wave.")
+    if figures or drawn:
+        _draw_figures(study, drawn, figures, overwrite, quiet)
     if json_:
         typer.echo(json.dumps(summary.as_json() | {"seed": seed}, ensure_ascii=False))
+
+
+def _draw_figures(
+    study: Path, record_ids: list[str], first: int, overwrite: bool, quiet: bool
+) -> None:
+    from leadlight.report.measure_figures import write_measure_figures
+
+    written = write_measure_figures(study, record_ids, first=first, overwrite=overwrite)
+    if not quiet:
+        typer.echo(f"{len(written)} figures in {study / 'measure-figures'}.")
