@@ -13,6 +13,7 @@ from leadlight.cli.demo import demo
 from leadlight.cli.explain import explain
 from leadlight.cli.gwas import gwas
 from leadlight.cli.import_ import import_
+from leadlight.cli.latent import latent_app
 from leadlight.cli.measure import measure
 from leadlight.cli.report import report
 from leadlight.cli.simulate import simulate
@@ -41,6 +42,7 @@ app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("gwas")(gwas)
 app.add_typer(card_app, name="card")
+app.add_typer(latent_app, name="latent")
 
 
 def _print_version(asked: bool) -> None:
