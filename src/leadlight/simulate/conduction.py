@@ -55,7 +55,7 @@ def right_bundle_branch_block(
     # The end of a healthy QRS is in part the right ventricle's, which now comes later.
     fading = np.clip((time_ms / healthy_ms - 0.55) / 0.45, 0.0, 1.0)
     base = base * (1 - initial * min(severity, 1.0) * fading)
-    dipoles = np.array([[-0.22, 0.02, -0.30], [-0.50, 0.02, -0.52]]) * late_share
+    dipoles = np.array([[-0.16, 0.02, -0.30], [-0.36, 0.02, -0.52]]) * late_share
     dipoles = (dipoles + 0.09 * turn) * amplitude * severity**0.8
     late = DipoleEvents(
         centre_ms=qrs_ms * (np.array([0.60, 0.775]) + where),
@@ -181,7 +181,8 @@ def _grid_ms(qrs_ms: float) -> Array:
 
 
 def _at(drawn: Wave, time_ms: Array) -> Array:
-    return np.stack([np.interp(time_ms, drawn.time_ms, row, 0.0, 0.0) for row in drawn.leads_mv])
+    rows = [np.interp(time_ms, drawn.time_ms, row, 0.0, 0.0) for row in drawn.leads_mv]
+    return np.asarray(np.stack(rows))
 
 
 def _wave(leads_mv: Array, qrs_ms: float) -> Wave:

@@ -114,7 +114,8 @@ def shape_of(
             part = part / np.sqrt((part[: _EVENTS[block][1]] ** 2).mean())
         strengths[block] = size[block] * part
     strengths["QRS"] = _turned(strengths["QRS"], np.deg2rad(MASS_ON_AXIS_DEG * heavier))
-    return Shape(float(np.exp(intervals[0])), *(float(x) for x in intervals[1:]), strengths)
+    log_rate, p_ms, pr_segment_ms, qrs_ms, qtc_ms = (float(x) for x in intervals)
+    return Shape(float(np.exp(log_rate)), p_ms, pr_segment_ms, qrs_ms, qtc_ms, strengths)
 
 
 def _turned(strengths: Array, by_rad: float) -> Array:

@@ -223,7 +223,7 @@ def _breathe(
     turned = change.astype(np.float32) @ leads
     turned *= breath
     turned += leads
-    return turned
+    return np.asarray(turned, dtype=np.float32)
 
 
 _TO_DIPOLE = np.linalg.pinv(DOWER)

@@ -159,7 +159,7 @@ def recorded(leads_mv: Single, levels: NoiseLevels) -> Single:
         odd = stored[:, 1:-1:2]
         slow = np.abs(leads_mv[:, 2::2] - leads_mv[:, :-2:2]) < _SLOW_MV
         odd[...] = np.where(slow, thinned[:, : odd.shape[1]], odd)
-    return stored
+    return np.asarray(stored, dtype=np.float32)
 
 
 _SLOW_MV = 0.006  # between every other sample

@@ -32,7 +32,7 @@ def build_heart(
     """The heart of one person with its conditions, and what is true about it."""
     seeds = disease_rng.integers(0, 2**63, 6)
     streams = [np.random.default_rng(seed) for seed in seeds]
-    field = draw_lead_field(streams[0], 0.6)
+    field = np.asarray(draw_lead_field(streams[0], 0.6), dtype=float)
     variation = _variation(streams[1])
     rate_bpm, arrhythmia = _rate(shape.rate_bpm, conditions, streams[2], age_years)
     beats, atrial_waves, rhythm_name, ectopy = _rhythm(
@@ -287,8 +287,9 @@ def _atria(
 ) -> tuple[PWave | None, PWave | None, float]:
     """P, the P of an ectopic focus, and P onset to QRS onset in ms."""
     p_ms = float(np.clip(shape.p_ms, 60.0, 170.0))
-    # At higher rates conduction is a little faster.
-    pr_ms = p_ms + max(shape.pr_segment_ms, 4.0)
+    # At higher rates conduction is a little faster, at lower ones slower.
+    faster_bpm = np.clip(60.0 / mean_rr_s - shape.rate_bpm, -30.0, 60.0)
+    pr_ms = p_ms + max(shape.pr_segment_ms - 0.25 * faster_bpm, 4.0)
     healthy = min(pr_ms, 197.0) if "1dAVb" in conditions.severity else pr_ms
     delay = rng.gamma(2.2, 18.0)
     block = conditions.of("1dAVb")

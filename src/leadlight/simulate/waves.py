@@ -46,12 +46,14 @@ class Wave:
     @property
     def stop_ms(self) -> float:
         """Time of the last point."""
-        return self.start_ms + (self.leads_mv.shape[1] - 1) * self.step_ms
+        return float(self.start_ms + (self.leads_mv.shape[1] - 1) * self.step_ms)
 
     @property
     def time_ms(self) -> Array:
         """(point) times."""
-        return self.start_ms + self.step_ms * np.arange(self.leads_mv.shape[1])
+        return np.asarray(
+            self.start_ms + self.step_ms * np.arange(self.leads_mv.shape[1]), dtype=float
+        )
 
     def area_mv_ms(self) -> Array:
         """(lead of INDEPENDENT_LEADS) integral."""
