@@ -3,8 +3,9 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import butter, sosfiltfilt
 
-from leadlight.ecg.filtering import band_pass, resample
+from leadlight.ecg.filtering import band_pass, both_ways, halved, resample
 from leadlight.ecg.leads import as_leads
 from leadlight.errors import LeadlightError
 
@@ -100,3 +101,29 @@ def test_an_impossible_filter_is_refused(low_hz: float, high_hz: float | None) -
 def test_an_impossible_rate_is_refused(rate_hz: float) -> None:
     with pytest.raises(LeadlightError, match="impossible"):
         resample(twelve_of(sine(5.0, 500.0)), rate_hz, 500.0)
+
+
+@pytest.mark.parametrize("n", [3, 50, 5000])
+@pytest.mark.parametrize("corners", [(0.5, None), (0.5, 30.0), (None, 40.0)])
+def test_both_ways_is_scipys_zero_phase_filter(
+    n: int, corners: tuple[float | None, float | None]
+) -> None:
+    rows = np.random.default_rng(n).normal(size=(3, n)) + 4
+    known = [corner for corner in corners if corner is not None]
+    kind = "bandpass" if len(known) == 2 else "highpass" if corners[1] is None else "lowpass"
+    sos = butter(2, known if len(known) == 2 else known[0], kind, False, "sos", 500.0)
+    settle = min(n - 1, int(np.ceil(500 / known[0])))
+    theirs = sosfiltfilt(sos, rows, axis=-1, padlen=settle)
+    np.testing.assert_allclose(both_ways(rows, 500.0, *corners), theirs, atol=1e-12)
+
+
+def test_halved_keeps_slow_waves_and_their_times() -> None:
+    for n in (1000, 1001):
+        time_s = np.arange(n) / 500
+        wave = np.sin(2 * np.pi * 20 * time_s)[None]
+        slower = halved(wave)
+        assert slower.shape == (1, -(-n // 2))
+        inside = slice(5, -5)
+        assert np.abs(slower - wave[:, ::2])[:, inside].max() < 0.002
+    fast = np.sin(2 * np.pi * 225 * np.arange(1000) / 500)[None]
+    assert np.abs(halved(fast))[:, 5:-5].max() < 0.03

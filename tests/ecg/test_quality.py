@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from leadlight.ecg import quality
 from leadlight.ecg.formats import find_recordings, read_recording
 from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.ecg.quality import EXCLUDING_FLAGS, FLAGS, excludes, quality_flags
@@ -147,3 +148,25 @@ def test_the_rule_agrees_with_people_who_judged_800_recordings(shared_data: Path
     # Measured: 88 % of the unacceptable excluded, 93 % of the acceptable kept.
     assert np.mean(excluded["unacceptable"]) > 0.85
     assert np.mean(excluded["acceptable"]) < 0.08
+
+
+def test_no_lead_is_cleared_that_a_check_of_its_own_would_flag(
+    ptbxl: list[Recording], shared_data: Path
+) -> None:
+    with np.load(shared_data / "quality" / "cinc2011_set_a.npz") as packed:
+        # Stored in counts of 5 microvolt, whatever the field is called.
+        hard = packed["signal_uv"][::8].astype(np.float64) * 0.005
+    strips = [*hard, *(each.signal_mv.values.astype(np.float64) for each in ptbxl[:40])]
+    flagged = 0
+    for strip in strips:
+        suspects = quality._suspects(strip, 500.0)
+        for row, suspect in zip(strip, suspects, strict=True):
+            bad = (
+                quality.is_flat(row, 500.0)
+                or quality.is_saturated(row, 500.0)
+                or quality.noise_mv(row, 500.0) > quality.NOISE_MV
+                or quality.wander_mv(row, 500.0) > quality.WANDER_MV
+            )
+            flagged += bad
+            assert suspect or not bad
+    assert flagged > 50

@@ -160,3 +160,38 @@ def test_beats_that_the_detector_passes_over_are_found() -> None:
     true = (one.fiducials.qrs_onset_s + one.fiducials.qrs_offset_s) / 2
     found = find_r_peaks(one.recording.signal_mv, one.recording.rate_hz) / one.recording.rate_hz
     assert np.abs(found[:, None] - true).min(axis=0).max() < 0.06
+
+
+def test_a_broad_ectopic_beat_among_tall_narrow_ones_is_found() -> None:
+    beats = [0.5 + 0.8 * beat for beat in range(12)]
+    early = [at for at in beats if at != beats[5]]
+    signal = _pulses(early, [2.5] * 11)
+    time_s = np.arange(5000) / 500
+    ectopic_s = beats[5] - 0.25
+    broad = 1.4 * np.exp(-0.5 * ((time_s - ectopic_s) / 0.030) ** 2)
+    broad -= 0.4 * np.exp(-0.5 * ((time_s - ectopic_s - 0.25) / 0.060) ** 2)  # its T wave
+    signal += np.linspace(1.0, 0.5, 12)[:, None] * broad
+    found = find_r_peaks(as_leads(signal.astype(np.float32)), 500) / 500
+    assert found.size == 12
+    assert np.abs(found - ectopic_s).min() < 0.03
+
+
+def test_coarse_waves_in_one_lead_are_no_beats() -> None:
+    beats = [0.6 + 0.9 * beat for beat in range(10)]
+    signal = _pulses(beats, [0.6] * 10)
+    time_s = np.arange(5000) / 500
+    signal[6:8] += 0.45 * np.sin(2 * np.pi * 6.3 * time_s) + 0.2 * np.sin(2 * np.pi * 4.7 * time_s)
+    found = find_r_peaks(as_leads(signal.astype(np.float32)), 500) / 500
+    assert found.size == 10
+    assert np.abs(found - np.array(beats)).max() < 0.05
+
+
+def test_r_is_placed_at_the_recordings_own_rate() -> None:
+    # Beats at odd samples of 1000 Hz: a grid of 4 or 2 ms would be off by one sample or more.
+    at = 501 + 803 * np.arange(11)
+    time_s = np.arange(10_000) / 1000
+    pulses = sum(np.exp(-0.5 * ((time_s - each / 1000) / 0.012) ** 2) for each in at)
+    found = find_r_peaks(as_leads(np.tile(pulses, (12, 1)).astype(np.float32)), 1000.0)
+    assert found.size == 11
+    assert np.abs(found - at).max() <= 1
+    assert np.abs(np.diff(found) - 803).max() <= 1

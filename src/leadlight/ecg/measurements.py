@@ -69,6 +69,9 @@ QUANTITIES: dict[str, Quantity] = {
     "rr_ms": Quantity("ms", 200, 4000, "mean time between beats, ectopic ones included"),
     "rr_sd_ms": Quantity("ms", 0, 2000, "standard deviation of RR"),
     "rmssd_ms": Quantity("ms", 0, 3000, "root mean square of successive RR differences"),
+    "other_shape_share": Quantity(
+        "1", 0, 1, "share of beats whose QRS is not of the main shape (ectopic or aberrant)"
+    ),
     "p_duration_ms": Quantity("ms", 30, 250, "P onset to P offset", "P"),
     "pr_ms": Quantity("ms", 60, 600, "P onset to QRS onset", "P"),
     "qrs_ms": Quantity("ms", 40, 280, "QRS onset to QRS offset", "QRS"),
@@ -209,6 +212,7 @@ def measure(
     }
     present = {lead: row for lead, row in leads.items() if np.isfinite(row).all()}
     found = rate_and_rr(r_peaks, rate_hz)
+    found["other_shape_share"] = beat.other_shape_share
     at = limit_samples(limits)
     t_peak = _t_peak(present, at)
     found |= wave_intervals(limits, t_peak, found["rr_ms"], RATE_HZ)

@@ -67,6 +67,9 @@ class MedianBeat:
             NaN with one beat, and for leads without signal.
         own: first and last-plus-one sample that no neighbouring QRS reaches.
         source: "strip" or "cart".
+        other_shape_share: of the beats that the strip holds whole, how many have a QRS of another
+            shape than the main one: ectopic or aberrant beats, now and then an artefact; NaN where
+            unknown.
     """
 
     beat_mv: xr.DataArray
@@ -77,6 +80,7 @@ class MedianBeat:
     noise_uv: xr.DataArray
     own: tuple[int, int]
     source: str = "strip"
+    other_shape_share: float = float("nan")
 
 
 def median_beat(
@@ -144,6 +148,7 @@ def median_beat(
         r_samples=r_samples,
         noise_uv=_noise(beats, leads, own),
         own=own,
+        other_shape_share=1 - len(members) / len(whole),
     )
 
 
@@ -178,6 +183,7 @@ def cart_median_beat(recording: Recording, own: MedianBeat | None = None) -> Med
         noise_uv=noise,
         own=(0, SAMPLES) if own is None else own.own,
         source="cart",
+        other_shape_share=float("nan") if own is None else own.other_shape_share,
     )
 
 
