@@ -25,7 +25,7 @@ def simulate(
     ] = "1-22",
     megabases: Annotated[
         float, typer.Option("--megabases", help="Length of each chromosome's stretch.")
-    ] = 4.0,
+    ] = 3.0,
     related: Annotated[
         float, typer.Option("--related", help="Share of people with a relative among the others.")
     ] = 0.1,

@@ -3,7 +3,7 @@
 Ancestry and mutations come from msprime (Baumdicker et al. 2022, Genetics 220:iyab229), imported
 only here and only when a genome is made; it belongs to the extra `leadlight[simulate]`.
 
-Each chromosome is one stretch of it in GRCh37 coordinates, five megabases by default, around a
+Each chromosome is one stretch of it in GRCh37 coordinates, three megabases by default, around a
 gene that is known to move the ECG. What is simulated there has the recombination and the history of
 a human stretch, and nothing else of the real sequence.
 """
@@ -20,8 +20,8 @@ from leadlight.errors import LeadlightError
 
 Array = npt.NDArray[np.float64]
 
-# The rate that the history below was fitted with.
-MUTATION_RATE = 2.36e-8
+# Per base pair and generation; that of whole-genome pedigrees.
+MUTATION_RATE = 1.25e-8
 # Transitions over transversions as in human sequence.
 _KAPPA = 4.0
 
@@ -45,16 +45,24 @@ _CENTIMORGAN_PER_MB = {
 }  # fmt: skip
 # Hot spots take most of the recombination in a small part of the sequence (Myers et al. 2005,
 # Science 310:321: 80 % in 10 to 20 %, a hot spot every 50 to 100 kb, one to two kb wide).
-_HOT_SHARE = 0.75
+_HOT_SHARE = 0.80
 _HOT_EVERY_BP = 60_000
 _HOT_WIDTH_BP = 2_000
 
-# History of Europeans in generations of 25 years (Tennessen et al. 2012, Science 337:64), and two
-# subpopulations that part late and still exchange people: FST about 0.005, as within Europe.
+# History of Africans and Europeans in generations (Tennessen et al. 2012, Science 337:64): sizes,
+# times, growth, and the gene flow between them. It was fitted with a mutation rate of 2.36e-8; all
+# is scaled here to `MUTATION_RATE`, which leaves the frequencies as they are and gives linkage the
+# time that it had.
+_SCALE = 2.36e-8 / MUTATION_RATE
+_ANCESTRAL, _AFRICAN, _LEAVING, _BOTTLENECK = 7_310, 14_474, 1_861, 1_032
+_EXPANSION_AT, _LEAVING_AT, _BOTTLENECK_AT, _RECENT_AT = 5_920.0, 2_040.0, 920.0, 204.6
+_SLOW_GROWTH, _FAST_GROWTH, _AFRICAN_GROWTH = 0.00307, 0.0195, 0.0166
+_EARLY_FLOW, _LATE_FLOW = 15e-5, 2.5e-5
+# Two subpopulations that part late and still exchange people: FST about 0.005, as within Europe.
 SUBPOPULATIONS = ("north", "south")
 SUBPOPULATION_SHARES = (0.7, 0.3)
-_SPLIT_GENERATIONS = 280.0
-_MIGRATION = 3e-4
+_SPLIT_AT = 260.0
+_FLOW_WITHIN = 3e-4
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def draw_genetic_map(stretch: Stretch, rng: np.random.Generator) -> GeneticMap:
     n_hot = max(1, rng.poisson(stretch.length / _HOT_EVERY_BP))
     left = np.sort(rng.uniform(0, stretch.length - _HOT_WIDTH_BP, n_hot))
     left = left[np.concatenate([[True], np.diff(left) > _HOT_WIDTH_BP])]
-    heat = rng.gamma(0.6, size=len(left)) + 0.02
+    heat = rng.gamma(0.45, size=len(left)) + 0.01
     hot_rate = _HOT_SHARE * mean_rate * stretch.length * heat / heat.sum() / _HOT_WIDTH_BP
     edges = np.unique(np.concatenate([[0.0], left, left + _HOT_WIDTH_BP, [stretch.length]]))
     rate = np.full(len(edges) - 1, (1 - _HOT_SHARE) * mean_rate)
@@ -218,32 +226,60 @@ def _letters(states: npt.NDArray[np.int8]) -> npt.NDArray[np.str_]:
 
 
 def _european_demography(msprime: Any) -> Any:
-    bottleneck, recent = 920.0, 204.6
-    slow, fast = 0.00307, 0.0195
-    at_split = 1032 * np.exp(slow * (bottleneck - _SPLIT_GENERATIONS))
-    at_recent = 1032 * np.exp(slow * (bottleneck - recent))
+    def at(generations: float) -> float:
+        return generations * _SCALE
+
+    def size(individuals: float) -> float:
+        return individuals * _SCALE
+
+    slow, fast, african = (g / _SCALE for g in (_SLOW_GROWTH, _FAST_GROWTH, _AFRICAN_GROWTH))
+    at_split = _BOTTLENECK * np.exp(_SLOW_GROWTH * (_BOTTLENECK_AT - _SPLIT_AT))
+    at_recent = _BOTTLENECK * np.exp(_SLOW_GROWTH * (_BOTTLENECK_AT - _RECENT_AT))
     history = msprime.Demography()
     for name, share in zip(SUBPOPULATIONS, SUBPOPULATION_SHARES, strict=True):
         history.add_population(
             name=name,
-            initial_size=share * at_recent * np.exp(fast * recent),
+            initial_size=size(share * at_recent * np.exp(_FAST_GROWTH * _RECENT_AT)),
             growth_rate=fast,
         )
         history.add_population_parameters_change(
-            time=recent, population=name, initial_size=share * at_recent, growth_rate=slow
+            time=at(_RECENT_AT),
+            population=name,
+            initial_size=size(share * at_recent),
+            growth_rate=slow,
         )
+    # A population that begins in the past counts its size from the present: set at the split.
+    history.add_population(name="european", initial_size=1, initially_active=False)
     history.add_population(
-        name="european", initial_size=at_split, growth_rate=slow, initially_active=False
+        name="african",
+        initial_size=size(_AFRICAN * np.exp(_AFRICAN_GROWTH * _RECENT_AT)),
+        growth_rate=african,
+        initially_active=True,
     )
-    history.add_population(name="african", initial_size=14_474)
-    history.set_symmetric_migration_rate(list(SUBPOPULATIONS), _MIGRATION)
+    history.set_symmetric_migration_rate(list(SUBPOPULATIONS), _FLOW_WITHIN / _SCALE)
+    for name in SUBPOPULATIONS:
+        history.set_symmetric_migration_rate([name, "african"], _LATE_FLOW / _SCALE)
+    history.add_population_parameters_change(
+        time=at(_RECENT_AT), population="african", initial_size=size(_AFRICAN), growth_rate=0
+    )
     history.add_population_split(
-        time=_SPLIT_GENERATIONS, derived=list(SUBPOPULATIONS), ancestral="european"
+        time=at(_SPLIT_AT), derived=list(SUBPOPULATIONS), ancestral="european"
     )
     history.add_population_parameters_change(
-        time=bottleneck, population="european", initial_size=1861, growth_rate=0
+        time=at(_SPLIT_AT), population="european", initial_size=size(at_split), growth_rate=slow
     )
-    history.add_population_split(time=2040, derived=["european"], ancestral="african")
-    history.add_population_parameters_change(time=5920, population="african", initial_size=7310)
+    history.add_symmetric_migration_rate_change(
+        time=at(_SPLIT_AT), populations=["european", "african"], rate=_LATE_FLOW / _SCALE
+    )
+    history.add_population_parameters_change(
+        time=at(_BOTTLENECK_AT), population="european", initial_size=size(_LEAVING), growth_rate=0
+    )
+    history.add_symmetric_migration_rate_change(
+        time=at(_BOTTLENECK_AT), populations=["european", "african"], rate=_EARLY_FLOW / _SCALE
+    )
+    history.add_population_split(time=at(_LEAVING_AT), derived=["european"], ancestral="african")
+    history.add_population_parameters_change(
+        time=at(_EXPANSION_AT), population="african", initial_size=size(_ANCESTRAL)
+    )
     history.sort_events()
     return history

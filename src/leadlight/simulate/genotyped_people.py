@@ -68,7 +68,7 @@ class Genomes:
 
     variants: int = 50_000
     chromosomes: tuple[int, ...] = CHROMOSOMES
-    megabases: float = 4.0
+    megabases: float = 3.0
     related_share: float = 0.10
     missing_share: float = 0.0
     dosages: bool = False
