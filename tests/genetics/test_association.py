@@ -20,9 +20,7 @@ PEOPLE, VARIANTS = 301, 60
 
 
 @pytest.fixture
-def study(
-    write_genotypes: Callable[..., Path], write_table: Callable[..., Path]
-) -> dict[str, Any]:
+def study(write_genotypes: Callable[..., Path], write_table: Callable[..., Path]) -> dict[str, Any]:
     """Calls with gaps, on an autosome, X, Y and MT; traits and covariates with gaps."""
     rng = np.random.default_rng(3)
     frequency = rng.uniform(0.03, 0.97, VARIANTS)[:, None]

@@ -132,7 +132,7 @@ def _block(
     numbers: npt.NDArray[np.int64],
     variant_filter: VariantFilter,
 ) -> tuple[Array, Array, Array]:
-    """(7, trait, variant) statistics, (variant,) people, (variant,) whether it passes the filter."""
+    """(7, trait, variant) statistics, (variant,) people, (variant,) passes the filter."""
     by_sex = kind == X_LINKED
     dosages = source.has_dosages[numbers]
     with source.reader(design.rows) as reader:
