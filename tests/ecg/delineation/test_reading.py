@@ -63,6 +63,19 @@ def test_any_probabilities_give_ordered_waves_that_do_not_overlap(seed, n_beats,
     assert (alone.confidence[~np.isfinite(alone.points)] == 0).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(shift=st.floats(-4, 4), soft=st.floats(2, 20), step=st.sampled_from([2, 4]))
+def test_shares_of_longer_steps_give_the_same_limits(shift, soft, step):
+    limits = {wave: (on + shift, off + shift) for wave, (on, off) in WHOLE.items()}
+    fine = inside_of(limits, soft)
+    coarse = fine.reshape(3, 3, N // step, step).mean(axis=3)
+    a = read_waves(fine, flat(), np.array([R]))
+    b = read_waves(coarse, flat(), np.array([R]), step=step)
+    np.testing.assert_allclose(b.points[..., ::2], a.points[..., ::2], atol=0.3)
+    if soft > 3 * step:  # a limit sharper than a step is known to the step only
+        np.testing.assert_allclose(b.confidence, a.confidence, atol=0.15)
+
+
 def test_a_sharp_limit_is_surer_than_a_soft_one():
     sure = [
         read_waves(inside_of(WHOLE, soft), flat(), np.array([R])).confidence[0, 0, QRS, 0]

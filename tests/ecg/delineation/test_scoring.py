@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from leadlight.ecg.delineation.fiducials import Fiducials, label_fiducials
 from leadlight.ecg.delineation.ludb import AnnotatedRecord, part_of, read_annotated, record_numbers
-from leadlight.ecg.delineation.scoring import score, tally
+from leadlight.ecg.delineation.scoring import calibration, score, stated_and_true, tally
 from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.errors import LeadlightError
 
@@ -67,14 +68,38 @@ def test_the_pooled_figures_are_those_of_all_errors_together():
     assert low < pooled.mean_ms < high
 
 
-def test_a_third_of_ludb_is_held_back_and_parts_are_apart():
-    parts = {part: {n for n in range(1, 101) if part_of(n) == part}
-             for part in ("training", "choice", "test")}  # fmt: skip
-    assert {part: len(numbers) for part, numbers in parts.items()} == {
-        "training": 58,
-        "choice": 9,
-        "test": 33,
-    }
+def test_a_third_of_ludb_is_held_back():
+    held = {number for number in range(1, 101) if part_of(number) == "test"}
+    assert held == set(range(3, 100, 3))
+    assert {part_of(number) for number in set(range(1, 101)) - held} == {"training"}
+
+
+def sure_of(waves: np.ndarray, confidence: np.ndarray) -> Fiducials:
+    """QRS of lead II as given, P and T absent."""
+    per_lead = np.full((1, len(waves), 3, 3), np.nan)
+    sure = np.zeros_like(per_lead)
+    per_lead[0, :, 1], sure[0, :, 1] = waves, confidence[:, None]
+    return label_fiducials(
+        per_lead, per_lead[0], sure, sure[0], leads=["II"], r_peaks=waves[:, 1].astype(int),
+        rate_hz=500.0,
+    )  # fmt: skip
+
+
+def test_confidence_is_held_against_the_tolerance_of_each_limit():
+    moved = MARKS + np.array([[0.0], [4.0], [90.0]])  # 0 and 8 ms off, and no match
+    stated = stated_and_true(record_of(MARKS), sure_of(moved, np.array([0.9, 0.5, 0.7])))
+    np.testing.assert_allclose(stated["QRS", "onset"], [[0.9, 0.5], [1, 0]])  # 6.5 ms
+    np.testing.assert_allclose(stated["QRS", "offset"], [[0.9, 0.5], [1, 1]])  # 11.6 ms
+    assert stated["P", "onset"].shape == (2, 0)
+
+
+def test_calibration_tells_confidence_and_truth_from_least_to_most_sure():
+    stated = [{("T", "offset"): np.array([[0.9, 0.2], [1, 0]])},
+              {("T", "offset"): np.array([[0.4, 0.7], [0, 1]])}]  # fmt: skip
+    overall, low, high = calibration(stated, parts=2)["T", "offset"]
+    np.testing.assert_allclose(overall, (0.55, 0.5))
+    np.testing.assert_allclose(low, (0.3, 0.0))
+    np.testing.assert_allclose(high, (0.8, 1.0))
 
 
 def test_marks_are_read_whole_and_in_order(shared_data):

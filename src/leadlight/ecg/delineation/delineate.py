@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from leadlight.ecg.delineation.fiducials import Fiducials, label_fiducials
-from leadlight.ecg.delineation.network import MULTIPLE, RATE_HZ, DelineationNetwork
+from leadlight.ecg.delineation.network import RATE_HZ, STEP, DelineationNetwork
 from leadlight.ecg.delineation.reading import read_together, read_waves
 from leadlight.ecg.delineation.weights import load_network
 from leadlight.ecg.filtering import resample
@@ -17,7 +17,8 @@ from leadlight.errors import LeadlightError
 _SHORTEST_S = 0.5
 # A gap longer than this is not bridged: waves that touch it are not read.
 _LONGEST_BRIDGE_S = 0.02
-_MARGIN = MULTIPLE
+# What the strip is continued by at each end, in samples; a whole number of steps.
+_MARGIN = 32
 
 
 def delineate(
@@ -74,7 +75,7 @@ def delineate(
         named = [name for name, has in zip(leads, with_signal, strict=True) if has]
         inside = inside_waves(bridged, named, network or load_network())
         to_source = rate_hz / RATE_HZ
-        found = read_waves(inside, bridged, beats / to_source, gaps)
+        found = read_waves(inside, bridged, beats / to_source, gaps, step=STEP)
         all_leads = read_together(found, bridged)
         per_lead[with_signal], confidence[with_signal] = found.points * to_source, found.confidence
         together, together_confidence = all_leads.points * to_source, all_leads.confidence
@@ -92,7 +93,7 @@ def delineate(
 def inside_waves(
     signal_mv: npt.NDArray[np.float32], leads: list[str], network: DelineationNetwork
 ) -> npt.NDArray[np.float32]:
-    """(lead, wave, sample) probability that a sample lies inside P, QRS or T.
+    """(lead, wave, step) share of every STEP samples that lies inside P, QRS or T.
 
     Args:
         signal_mv: (lead, sample) at 500 Hz without NaN, leads with a signal only.
@@ -100,12 +101,12 @@ def inside_waves(
         network: as `load_network` gives it.
     """
     n = signal_mv.shape[1]
-    after = -(n + _MARGIN) % MULTIPLE + _MARGIN
+    after = -(n + _MARGIN) % network.multiple + _MARGIN
     padded = np.pad(signal_mv, ((0, 0), (_MARGIN, after)), mode="edge")
     places = [LEADS.index(name) if name in LEADS else len(LEADS) for name in leads]
     with torch.inference_mode():
         logits = network(torch.from_numpy(padded[None]), torch.tensor([places]))[
-            0, ..., _MARGIN : _MARGIN + n
+            0, ..., _MARGIN // STEP : (_MARGIN + n + STEP - 1) // STEP
         ]
         return np.asarray(torch.sigmoid(logits).numpy())
 

@@ -18,7 +18,7 @@ from leadlight.ecg.leads import LEADS, as_leads, canonical_lead
 from leadlight.errors import LeadlightError
 
 _WAVE_OF_SYMBOL = {"p": 0, "N": 1, "t": 2}
-_EVERY_TEST, _EVERY_CHOICE = 3, 12
+_EVERY_TEST = 3
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ class AnnotatedRecord:
 
 
 def part_of(number: int) -> str:
-    """ "test" for every third record (3, 6, ...), "choice" for 1, 13, 25, ..., else "training".
+    """ "test" for every third record (3, 6, ...), else "training".
 
     Records of "test" are neither trained on nor used to choose anything.
     """
-    if number % _EVERY_TEST == 0:
-        return "test"
-    return "choice" if number % _EVERY_CHOICE == 1 else "training"
+    return "test" if number % _EVERY_TEST == 0 else "training"
 
 
 def record_numbers(folder: Path) -> list[int]:

@@ -64,16 +64,20 @@ def read_waves(
     signal_mv: Array,
     r_samples: npt.NDArray[np.float64],
     gaps: npt.NDArray[np.bool_] | None = None,
+    *,
+    step: int = 1,
 ) -> Readings:
     """P, QRS and T of every beat in every lead.
 
     Args:
-        inside: (lead, wave, sample) probability that a sample is inside the wave.
+        inside: (lead, wave, step) probability that `step` samples are inside the wave, or what
+            share of them is.
         signal_mv: (lead, sample) the signal, for the peaks.
         r_samples: (beat) R references, ascending.
         gaps: (lead, sample) where there is no signal: a wave that touches it is absent.
+        step: samples to each value of `inside`.
     """
-    n_leads, _, n = inside.shape
+    n_leads, n = signal_mv.shape
     n_beats = r_samples.size
     points = np.full((n_leads, n_beats, 3, 3), np.nan, dtype=np.float32)
     confidence = np.zeros_like(points)
@@ -88,7 +92,7 @@ def read_waves(
         T: (r_samples, np.minimum(r_samples + _T_BEHIND, following - _T_BEFORE_NEXT_R)),
     }
     for wave, (first, last) in windows.items():
-        limits, sure, summit = _read_wave(inside[:, wave], wave, first, last)
+        limits, sure, summit = _read_wave(inside[:, wave], wave, first, last, step)
         if wave == P:
             limits[:, _without_rhythm(summit)] = np.nan
         points[:, :, wave, ::2], confidence[:, :, wave, ::2] = limits, sure
@@ -177,26 +181,34 @@ def _interpolated(share: Array, values: Array, quantile: float) -> Array:
 
 
 def _read_wave(
-    inside: Array, wave: int, first: npt.NDArray[np.float64], last: npt.NDArray[np.float64]
+    inside: Array,
+    wave: int,
+    first: npt.NDArray[np.float64],
+    last: npt.NDArray[np.float64],
+    step: int,
 ) -> tuple[Array, Array, Array]:
     """The wave with its middle in a window: (lead, beat, onset/offset) limits and confidence, and
     (lead, beat) the largest probability there.
 
     Args:
-        inside: (lead, sample).
+        inside: (lead, step).
         wave: P, QRS or T.
-        first, last: (beat) the window of the middle.
+        first, last: (beat) the window of the middle, in samples.
+        step: samples to each value of `inside`.
     """
     n_leads, n = inside.shape
-    reach = _REACH[wave]
-    start = np.clip(np.ceil(first), 0, n - 1).astype(np.int64)
-    stop = np.clip(np.floor(last), 0, n - 1).astype(np.int64)
+    reach = _REACH[wave] // step
+    # The middle of step i is at sample i * step + centre.
+    centre = (step - 1) / 2
+    start = np.clip(np.ceil((first - centre) / step), 0, n - 1).astype(np.int64)
+    stop = np.clip(np.floor((last - centre) / step), 0, n - 1).astype(np.int64)
     width = int(max((stop - start).max(initial=0), 0)) + 1
     at = start[:, None] + np.arange(width)
     allowed = at <= stop[:, None]
-    score = np.where(allowed, inside[:, np.minimum(at, n - 1)], -1.0)
+    score = np.where(allowed, inside[:, np.minimum(at, n - 1)], np.float32(-1))
     if wave == P:
-        score = score * (1 - _LATER_IS_BETTER + _LATER_IS_BETTER * np.arange(width) / width)
+        later = 1 - _LATER_IS_BETTER + _LATER_IS_BETTER * np.arange(width) / width
+        score = score * later.astype(np.float32)
     middle = start + score.argmax(axis=2)  # (lead, beat)
 
     padded = np.pad(inside, ((0, 0), (reach, reach)))
@@ -211,9 +223,9 @@ def _read_wave(
         # Probability that the limit is at least this far from the middle, given the wave.
         beyond = np.minimum.accumulate(outward, axis=2) / np.maximum(summit, 1e-6)[..., None]
         distance = beyond.sum(axis=2) - 0.5
-        tolerance = TOLERANCE_MS[wave, side] * _MS
+        tolerance = TOLERANCE_MS[wave, side] * _MS / step
         near = _at(beyond, distance - tolerance) - _at(beyond, distance + tolerance)
-        limits[..., side] = middle + sign * distance
+        limits[..., side] = (middle + sign * distance) * step + centre
         sure[..., side] = np.clip(near, 0, 1) * summit
     limits[summit < _PRESENT] = np.nan
     sure[summit < _PRESENT] = 0.0

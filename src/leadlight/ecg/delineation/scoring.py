@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from leadlight.ecg.delineation.fiducials import POINTS, WAVES, Fiducials
 from leadlight.ecg.delineation.ludb import AnnotatedRecord
+from leadlight.ecg.delineation.reading import TOLERANCE_MS
 
 MATCH_MS = 150.0
 
@@ -77,13 +78,7 @@ def tally(record: AnnotatedRecord, found: Mapping[str, LeadWaves]) -> dict[tuple
                     missed += mark.size
                     invented += int(spanned.sum())
                     continue
-                apart = np.abs(read[:, None] - mark[None]) * to_ms
-                nearest_mark, nearest_read = apart.argmin(axis=1), apart.argmin(axis=0)
-                pairs = [
-                    (row, column)
-                    for column, row in enumerate(nearest_read)
-                    if nearest_mark[row] == column and apart[row, column] <= MATCH_MS
-                ]
+                pairs = _pairs(read, mark, to_ms)
                 errors += [(read[row] - mark[column]) * to_ms for row, column in pairs]
                 missed += mark.size - len(pairs)
                 matched = np.zeros(read.size, dtype=bool)
@@ -91,6 +86,66 @@ def tally(record: AnnotatedRecord, found: Mapping[str, LeadWaves]) -> dict[tuple
                 invented += int((spanned & ~matched).sum())
             tallies[wave, point] = Tally(np.array(errors), missed, invented)
     return tallies
+
+
+def _pairs(
+    read: npt.NDArray[np.float64], mark: npt.NDArray[np.float64], to_ms: float
+) -> list[tuple[int, int]]:
+    """Reading and mark that are each other's nearest, MATCH_MS apart at most."""
+    apart = np.abs(read[:, None] - mark[None]) * to_ms
+    nearest_mark, nearest_read = apart.argmin(axis=1), apart.argmin(axis=0)
+    return [
+        (int(row), column)
+        for column, row in enumerate(nearest_read)
+        if nearest_mark[row] == column and apart[row, column] <= MATCH_MS
+    ]
+
+
+def stated_and_true(
+    record: AnnotatedRecord, fiducials: Fiducials
+) -> dict[tuple[str, str], npt.NDArray[np.float64]]:
+    """How sure each matched onset and offset is said to be, and whether it is within tolerance.
+
+    Returns:
+        By (wave, point): (2, matched mark) the confidence, and 1 where the mark lies within
+        `reading.TOLERANCE_MS` of the reading, else 0.
+    """
+    to_ms = 1e3 / record.rate_hz
+    stated = {}
+    for row, wave in enumerate(WAVES):
+        for side, point in enumerate(("onset", "offset")):
+            found = []
+            for lead, marks in record.waves.items():
+                read = fiducials.per_lead.sel(lead=lead, wave=wave, point=point).values
+                sure = fiducials.confidence_per_lead.sel(lead=lead, wave=wave, point=point).values
+                there = np.isfinite(read)
+                read, sure = read[there].astype(np.float64), sure[there]
+                mark = marks[wave][:, POINTS.index(point)]
+                if read.size and mark.size:
+                    found += [
+                        (sure[i], abs(read[i] - mark[j]) * to_ms <= TOLERANCE_MS[row, side])
+                        for i, j in _pairs(read, mark, to_ms)
+                    ]
+            stated[wave, point] = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return stated
+
+
+def calibration(
+    stated: Sequence[Mapping[tuple[str, str], npt.NDArray[np.float64]]], parts: int = 4
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Mean confidence and share within tolerance, all first, then `parts` from least to most sure.
+
+    Args:
+        stated: what `stated_and_true` gives for each record.
+        parts: how many equally large groups the marks are put in.
+    """
+    table = {}
+    for key in stated[0]:
+        sure, near = np.concatenate([one[key] for one in stated], axis=1)
+        order = np.argsort(sure)
+        groups = [order, *np.array_split(order, parts)]
+        table[key] = [(float(sure[g].mean()), float(near[g].mean())) for g in groups if g.size]
+    return table
 
 
 def by_lead(fiducials: Fiducials) -> dict[str, LeadWaves]:
