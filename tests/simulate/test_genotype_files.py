@@ -141,6 +141,24 @@ def test_dosages_come_back_and_hard_calls_follow_from_them(tmp_path: Path) -> No
     assert (calls == MISSING).any()
 
 
+@pytest.mark.parametrize(
+    ("stop", "told"), [(KeyboardInterrupt, KeyboardInterrupt), (None, RuntimeError)]
+)
+def test_what_broke_a_writing_is_what_is_told(
+    tmp_path: Path, stop: type[BaseException] | None, told: type[BaseException]
+) -> None:
+    names, sex = [str(number) for number in range(5)], np.full(5, "F")
+
+    def write_four_of_nine() -> None:
+        with GenotypeWriter(tmp_path / "x", ("pgen",), names, sex, 9, (1, 2)) as writer:
+            writer.write(_variants(4), _drawn(4, 5, 0))
+            if stop is not None:
+                raise stop
+
+    with pytest.raises(told):
+        write_four_of_nine()
+
+
 def test_an_unknown_format_or_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LeadlightError, match="bgen"):
         check_formats(("pgen", "bgen"))

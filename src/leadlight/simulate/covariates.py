@@ -166,8 +166,9 @@ def principal_components(
     top = np.argmax(np.abs(loadings), axis=0)
     loadings = loadings * np.sign(loadings[top, np.arange(loadings.shape[1])])
     components = np.zeros((people, N_COMPONENTS))
-    projected = standard.T.astype(np.float64) @ loadings
-    components[:, : projected.shape[1]] = projected
+    for start in range(0, people, 4096):
+        part = standard[:, start : start + 4096].T.astype(np.float64) @ loadings
+        components[start : start + len(part), : part.shape[1]] = part
     spread = components.std(axis=0)
     # Six digits: what the order of sums leaves undecided does not reach the file.
     return np.asarray(np.round(components / np.where(spread > 0, spread, 1.0), 6))

@@ -95,7 +95,12 @@ class GenotypeWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        try:
+            self._open.close()
+        except RuntimeError:
+            # A pgen that lacks variants cannot be closed well; what went wrong before says more.
+            if kind is None:
+                raise
 
     def write(self, variants: pl.DataFrame, calls: Calls, dosages: Dosages | None = None) -> None:
         """Append a block: its rows of the table, its calls, and its dosages where they are kept."""

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import tomli_w
 
 from leadlight.atomic import write_text, written_whole
 from leadlight.errors import LeadlightError
-from leadlight.progress import bar
+from leadlight.progress import bar, say
 from leadlight.simulate import covariates, effects
 from leadlight.simulate.chromosome import ChromosomeTask, make_chromosome, part_files
 from leadlight.simulate.genome import (
@@ -146,6 +147,7 @@ def make_genotyped_people(
     variants = effects.read_variants(parts, [one.chromosome for one in spans])
     tables = folder / "tables"
     if not (tables / "people.npz").exists():
+        say("Drawing effects and covariates")
         with written_whole(tables) as partial:
             partial.mkdir()
             _make_tables(partial, parts, variants, person_ids, people, pedigree, seed, genomes)
@@ -299,6 +301,8 @@ def _write_architecture(
                     "megabases_per_chromosome": genomes.megabases,
                     "effect_allele": "the alternative (derived) allele",
                 },
+                # The same bytes need the same versions.
+                "made_with": {name: version(name) for name in ("msprime", "tskit", "pgenlib")},
                 "heritability": dict(effects.HERITABILITY),
                 "variance": {name: dict(parts) for name, parts in variance.items()},
                 "prevalence": dict(effects.DIAGNOSES),
