@@ -14,7 +14,8 @@ HODGES_MS_PER_BPM = 1.75
 def limit_samples(limits: xr.DataArray) -> dict[tuple[str, str], float]:
     """The limits of one beat, (wave, point), by the names of wave and point."""
     waves, points = limits.coords["wave"].values, limits.coords["point"].values
-    values = limits.transpose("wave", "point").values
+    ordered = limits if limits.dims == ("wave", "point") else limits.transpose("wave", "point")
+    values = ordered.values
     return {
         (str(wave), str(point)): float(value)
         for wave, row in zip(waves, values, strict=True)

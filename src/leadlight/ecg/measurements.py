@@ -257,11 +257,10 @@ def limits_over_leads(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     values = together.values.copy()
     for (wave, point), quantile in LEAD_QUANTILES.items():
         at = waves.index(wave), points.index(point)
-        by_lead = samples[:, :, at[0], at[1]]
-        seen = by_lead[np.isfinite(by_lead).mean(axis=1) >= _LEAST_SHARE]
-        if np.isfinite(values[at]) and len(seen):
-            middles = [np.median(row[np.isfinite(row)]) for row in seen]
-            values[at] = np.quantile(middles, quantile)
+        by_lead = samples[:, :, at[0], at[1]].T
+        seen = by_lead[:, np.isfinite(by_lead).mean(axis=0) >= _LEAST_SHARE]
+        if np.isfinite(values[at]) and seen.size:
+            values[at] = np.quantile(_middles(seen), quantile)
     return together.copy(deep=False, data=values)
 
 
@@ -312,11 +311,18 @@ def limits_over_beats(
     samples = from_r * RATE_HZ / fiducials.rate_hz + R_SAMPLE
     has = np.isfinite(samples)
     middle = np.full(samples.shape[1:], np.nan)
-    enough = has.mean(axis=0) >= least_share if len(used) else np.zeros(middle.shape, bool)
-    for wave, point in zip(*np.nonzero(enough), strict=True):
-        column = samples[:, wave, point]
-        middle[wave, point] = np.median(column[np.isfinite(column)])
+    if len(used):
+        middle = np.where(has.mean(axis=0) >= least_share, _middles(samples), np.nan)
     return fiducials.global_.isel(beat=0, drop=True).copy(deep=False, data=middle)
+
+
+def _middles(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Medians over the first axis of what is not NaN; NaN where nothing is."""
+    ordered = np.sort(samples, axis=0)  # NaN last
+    known = np.isfinite(samples).sum(axis=0)[None]
+    low, high = np.maximum(known - 1, 0) // 2, known // 2
+    pair = [np.take_along_axis(ordered, np.minimum(at, len(samples) - 1), 0) for at in (low, high)]
+    return np.asarray((pair[0] + pair[1])[0] / 2, dtype=np.float64)
 
 
 def _t_peak(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> float:
