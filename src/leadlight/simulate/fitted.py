@@ -42,6 +42,7 @@ _EVENTS = {
     "U": (waves.U_SPAN, waves.U_EVENTS),
 }
 _LEADS = len(INDEPENDENT_LEADS)
+_TO_DIPOLE = np.linalg.pinv(DOWER)
 
 # Change per cm of height above what sex and age lead one to expect, and per kg/m² of body mass
 # above 27: ms, log mV and degrees of the frontal QRS axis.
@@ -122,7 +123,7 @@ def _turned(strengths: Array, by_rad: float) -> Array:
     """Events whose dipole is turned in the frontal plane; the rest of them stays."""
     cos, sin = np.cos(by_rad), np.sin(by_rad)
     turn = np.array([[cos - 1, -sin, 0], [sin, cos - 1, 0], [0, 0, 0]])
-    return np.asarray(strengths + strengths @ (DOWER @ turn @ np.linalg.pinv(DOWER)).T)
+    return np.asarray(strengths + strengths @ (DOWER @ turn @ _TO_DIPOLE).T)
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,8 @@ def _quantity(trait: str, middle: Array, columns: dict[str, slice]) -> Array:
         part[:, LEAD["II"]] = one * 2 / np.sqrt(3)
         part[:, LEAD["I"]] = -foot - one / np.sqrt(3)
     elif trait == "qrs_axis_horizontal":
-        to_dipole = np.linalg.pinv(DOWER)
-        x, _, z = to_dipole @ strengths.sum(axis=0)
-        part[:] = x * to_dipole[2] - z * to_dipole[0]
+        x, _, z = _TO_DIPOLE @ strengths.sum(axis=0)
+        part[:] = x * _TO_DIPOLE[2] - z * _TO_DIPOLE[0]
     else:
         for leads, low, high, sign in _SHAPES[trait]:
             inside = np.exp(-0.5 * ((at - (low + high) / 2) / ((high - low) / 2)) ** 2)

@@ -5,6 +5,7 @@ noise (`noise`). The same heart with the same generators gives the same samples.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,13 @@ class Ventricles:
     t_alone: Wave
     jt_ms: float
 
+    @cached_property
+    def limits_ms(self) -> tuple[float, float, float, float, float, float]:
+        """What a reader sees, from the QRS onset: QRS onset, peak, offset, T onset, peak, end."""
+        t = t_limits_ms(self.t_alone, self.jt_ms)
+        qrs = visible_limits_ms(self.qrs, *SEEN["QRS"])
+        return (*qrs, self.qrs_ms + t[0], self.qrs_ms + t[1], self.qrs_ms + t[2])
+
 
 @dataclass(frozen=True)
 class PWave:
@@ -46,6 +54,11 @@ class PWave:
 
     whole: Wave
     alone: Wave
+
+    @cached_property
+    def limits_ms(self) -> tuple[float, float, float]:
+        """What a reader sees, from the nominal onset: onset, peak, offset."""
+        return visible_limits_ms(self.alone, *SEEN["P"])
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ def beat_into_leads(
     # Always the same draws, so that a twin's beats differ by what it lacks alone.
     breathing_phase = beat_rng.uniform(0, 2 * np.pi)
     jitter = beat_rng.standard_normal((5, count))
-    leads = np.zeros((8, n_samples), dtype=np.float32)
+    by_sample = np.zeros((n_samples, 8), dtype=np.float32)
     mean_rr = float(np.mean(times.rr_s))
     ventricular = times.kind == VENTRICULAR_ECTOPIC
     early_p = times.kind == ATRIAL_ECTOPIC
@@ -157,12 +170,13 @@ def beat_into_leads(
         if ventricles is None or not len(of):
             continue
         onset = times.onset_s[of]
-        _place(leads, ventricles.qrs, onset, qrs_size[of], 1.0, rate_hz)
+        _place(by_sample, ventricles.qrs, onset, qrs_size[of], 1.0, rate_hz)
         end = onset + ventricles.qrs_ms / 1e3
-        _place(leads, ventricles.t, end, t_size[of], jt[of], rate_hz)
+        _place(by_sample, ventricles.t, end, t_size[of], jt[of], rate_hz)
     for p, of in ((heart.p, ~ventricular & ~early_p), (heart.ectopic_p, early_p)):
         if p is not None and heart.p is not None and of.any():
-            _place(leads, p.whole, p_at[of], p_size[of], 1.0, rate_hz)
+            _place(by_sample, p.whole, p_at[of], p_size[of], 1.0, rate_hz)
+    leads = np.ascontiguousarray(by_sample.T)
     if heart.atrial_waves is not None:
         leads += _atrial_waves(heart.atrial_waves, beat_rng, n_samples, rate_hz)
     leads = _breathe(leads, vary, times.breathing_hz, breathing_phase, rate_hz)
@@ -182,33 +196,30 @@ def _place(
     stretch: Array | float,
     rate_hz: float,
 ) -> None:
-    """Add the wave to `leads` (lead, sample) at times `at_s` (beat), with its size and stretch."""
-    n_samples, points = leads.shape[1], drawn.leads_mv.shape[1]
+    """Add the wave to `leads` (sample, lead) at times `at_s` (beat), with its size and stretch."""
+    n_samples, points = leads.shape[0], drawn.leads_mv.shape[1]
     stretch = np.broadcast_to(stretch, at_s.shape)
     first = np.ceil((at_s + drawn.start_ms / 1e3 * stretch) * rate_hz)
     stop = np.floor((at_s + drawn.stop_ms / 1e3 * stretch) * rate_hz) + 1
     first = np.clip(first, 0, n_samples).astype(np.int64)
-    stop = np.clip(stop, 0, n_samples).astype(np.int64)
-    # Neighbours of one kind rarely overlap; taken in turn, never within one addition.
-    for turn in (0, 1):
-        begin, end = first[turn::2], stop[turn::2]
-        end[:-1] = np.minimum(end[:-1], begin[1:])
-        length = np.maximum(end - begin, 0)
-        if not length.sum():
-            continue
-        beat = np.repeat(np.arange(len(begin)), length)
-        sample = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length - begin, length)
-        scale = 1e3 / (drawn.step_ms * stretch[turn::2])
-        place = (sample / rate_hz - at_s[turn::2][beat]) * scale[beat]
-        place -= drawn.start_ms / drawn.step_ms
-        left = np.clip(place.astype(np.int64), 0, points - 2)
-        share = (place - left).astype(np.float32)
-        low, high = drawn.leads_mv[:, left], drawn.leads_mv[:, left + 1]
-        high -= low
-        high *= share
-        low += high
-        low *= size[turn::2].astype(np.float32)[beat]
-        leads[:, sample] += low
+    stop = np.clip(stop, first, n_samples).astype(np.int64)
+    length = stop - first
+    ends = np.cumsum(length)
+    sample = np.arange(ends[-1]) + np.repeat(first - ends + length, length)
+    # Where each sample of each beat lies in the template, in points.
+    scale = 1e3 / (drawn.step_ms * stretch)
+    zero = at_s * scale + drawn.start_ms / drawn.step_ms
+    place = sample * np.repeat(scale / rate_hz, length) - np.repeat(zero, length)
+    left = np.clip(place, 0, points - 2).astype(np.intp)
+    share = (place - left).astype(np.float32)[:, None]
+    template = np.ascontiguousarray(drawn.leads_mv.T)
+    values = template[left]
+    values += share * (template[1:] - template[:-1])[left]
+    values *= np.repeat(size.astype(np.float32), length)[:, None]
+    for begin, end, until, count in zip(
+        first.tolist(), stop.tolist(), ends.tolist(), length.tolist(), strict=True
+    ):
+        leads[begin:end] += values[until - count : until]
 
 
 def _breathe(
@@ -238,25 +249,21 @@ def _fiducials(heart: Heart, p_at: Array, jt: Array, duration_s: float) -> Fiduc
         of = ventricular == kind
         if ventricles is None or not of.any():
             continue
-        on, top, off = visible_limits_ms(ventricles.qrs, *SEEN["QRS"])
-        t_on, t_top, t_off = t_limits_ms(ventricles.t_alone, ventricles.jt_ms)
         onset = times.onset_s[of]
-        found["qrs_onset_s"][of] = onset + on / 1e3
-        found["r_peak_s"][of] = onset + top / 1e3
-        found["qrs_offset_s"][of] = onset + off / 1e3
-        end = onset + ventricles.qrs_ms / 1e3
-        found["t_onset_s"][of] = end + jt[of] * t_on / 1e3
-        found["t_peak_s"][of] = end + jt[of] * t_top / 1e3
-        found["t_offset_s"][of] = end + jt[of] * t_off / 1e3
+        qrs_on, qrs_top, qrs_off, *_ = ventricles.limits_ms
+        found["qrs_onset_s"][of] = onset + qrs_on / 1e3
+        found["r_peak_s"][of] = onset + qrs_top / 1e3
+        found["qrs_offset_s"][of] = onset + qrs_off / 1e3
+        for name, limit in zip(
+            ("t_onset_s", "t_peak_s", "t_offset_s"), ventricles.limits_ms[3:], strict=True
+        ):
+            after_qrs = limit - ventricles.qrs_ms
+            found[name][of] = onset + (ventricles.qrs_ms + jt[of] * after_qrs) / 1e3
     early = times.kind == ATRIAL_ECTOPIC
     for p, of in ((heart.p, ~ventricular & ~early), (heart.ectopic_p, early)):
         if p is None or heart.p is None or not of.any():
             continue
-        for name, limit in zip(
-            ("p_onset_s", "p_peak_s", "p_offset_s"),
-            visible_limits_ms(p.alone, *SEEN["P"]),
-            strict=True,
-        ):
+        for name, limit in zip(("p_onset_s", "p_peak_s", "p_offset_s"), p.limits_ms, strict=True):
             found[name][of] = p_at[of] + limit / 1e3
     found["ectopic"] = times.kind != 0
     inside = (found["qrs_onset_s"] >= 0) & (found["t_offset_s"] <= duration_s)

@@ -43,10 +43,13 @@ def twelve_from_independent(
     independent_mv: npt.NDArray[np.floating],
 ) -> npt.NDArray[np.float32]:
     """(lead of INDEPENDENT_LEADS, sample) → (lead of LEADS, sample), by the lead algebra."""
-    row = {name: independent_mv[i] for i, name in enumerate(INDEPENDENT_LEADS)}
+    twelve = np.empty((len(LEADS), independent_mv.shape[1]), dtype=np.float32)
+    for row, name in enumerate(INDEPENDENT_LEADS):
+        twelve[LEADS.index(name)] = independent_mv[row]
+    one, two = twelve[LEADS.index("I")], twelve[LEADS.index("II")]
     for name, (of_one, of_two) in DERIVED_FROM_I_II.items():
-        row[name] = of_one * row["I"] + of_two * row["II"]
-    return np.stack([row[name] for name in LEADS]).astype(np.float32)
+        twelve[LEADS.index(name)] = np.float32(of_one) * one + np.float32(of_two) * two
+    return twelve
 
 
 def independent_from_electrodes(

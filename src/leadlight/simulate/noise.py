@@ -123,10 +123,8 @@ def make_noise(
     amplitude = np.zeros((electrodes, half), dtype=np.float32)
     if levels.log_psd is not None:
         # |X|² of a bin is PSD · rate · n / 2; white has 2 per bin.
-        half_log = (0.5 * levels.log_psd + 0.25 * np.log(rate_hz * n_samples / 4) * 2).astype(
-            np.float32
-        )
-        amplitude += np.exp(half_log @ _between_knots(n_samples, rate_hz))
+        half_log = 0.5 * (levels.log_psd + np.log(rate_hz * n_samples / 4))
+        amplitude = np.exp(half_log.astype(np.float32) @ _between_knots(n_samples, rate_hz))
         amplitude[:, 0] = 0.0
     frequency = np.fft.rfftfreq(n_samples, 1.0 / rate_hz)
     if levels.wander_mv:
@@ -176,20 +174,23 @@ def _artefacts(
 ) -> None:
     """Add what is not steady noise to `potentials` (electrode, sample)."""
     electrodes, n_samples = potentials.shape
-    time_s = np.arange(n_samples) / rate_hz
+    time_s = np.arange(n_samples, dtype=np.float32) / np.float32(rate_hz)
     if levels.mains_mv > 0:
-        phase = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.4, size=(electrodes, 1))
-        strength = levels.mains_mv * rng.lognormal(0.0, 0.5, size=(electrodes, 1))
-        potentials += strength * np.sin(2 * np.pi * levels.mains_hz * time_s + phase)
+        phase = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.4, size=electrodes)
+        strength = levels.mains_mv * rng.lognormal(0.0, 0.5, size=electrodes)
+        turned = np.float32(2 * np.pi * levels.mains_hz) * time_s
+        parts = np.stack([strength * np.cos(phase), strength * np.sin(phase)], axis=1)
+        potentials += parts.astype(np.float32) @ np.stack([np.sin(turned), np.cos(turned)])
     if levels.motion_mv > 0:
         potentials[rng.integers(electrodes)] += _motion(rng, levels.motion_mv, time_s, decays=True)
     if levels.step_mv > 0:
         potentials[rng.integers(electrodes)] += _motion(rng, levels.step_mv, time_s, decays=False)
     if levels.burst > 1:
-        muscle = amplitude * (frequency > 15.0)
+        muscle = amplitude * (frequency > 15.0).astype(np.float32)
         more = scipy.fft.irfft(white[::-1] * muscle, n=n_samples, axis=1)
         centre, width = rng.uniform(0, time_s[-1]), rng.uniform(0.3, 2.0)
-        potentials += (levels.burst - 1) * more * np.exp(-0.5 * ((time_s - centre) / width) ** 2)
+        shape = (levels.burst - 1) * np.exp(-0.5 * ((time_s - centre) / width) ** 2)
+        potentials += more * shape.astype(np.float32)
     if levels.lost >= 0:
         start = rng.uniform(0, time_s[-1])
         gone = (time_s > start) & (time_s < start + rng.uniform(0.3, 2.5))

@@ -8,10 +8,10 @@ from leadlight.simulate import rhythm as beating
 from leadlight.simulate import waves
 from leadlight.simulate.conditions import Conditions
 from leadlight.simulate.fitted import Shape
-from leadlight.simulate.heart import SEEN, FibrillatoryWaves, Heart, PWave, Variation, Ventricles
+from leadlight.simulate.heart import FibrillatoryWaves, Heart, PWave, Variation, Ventricles
 from leadlight.simulate.lead_field import DOWER, draw_lead_field, electrodes_moved
 from leadlight.simulate.noise import NoiseLevels
-from leadlight.simulate.waves import Wave, t_limits_ms, visible_limits_ms, wave
+from leadlight.simulate.waves import Wave, wave
 
 Array = npt.NDArray[np.float64]
 Truth = dict[str, float | str | bool]
@@ -39,8 +39,10 @@ def build_heart(
         conditions, rate_bpm, arrhythmia, rhythm_rng, duration_s
     )
     mean_rr_s = float(np.median(beats.rr_s))
-    ventricles, jt_ms, amplitude = _ventricles(shape, conditions, mean_rr_s, field, streams[3])
-    ectopic = _ectopic(ventricles, jt_ms, field, amplitude, streams[4])
+    ventricles = _ventricles(shape, conditions, mean_rr_s, field, streams[3])
+    ectopic = None
+    if (beats.kind == beating.VENTRICULAR_ECTOPIC).any():
+        ectopic = _ectopic(ventricles.jt_ms, field, streams[4])
     p, ectopic_p, pr_ms = _atria(shape, conditions, rhythm_name, mean_rr_s, streams[5])
     heart = Heart(
         beats=beats,
@@ -48,7 +50,7 @@ def build_heart(
         ectopic_p=ectopic_p,
         pr_ms=pr_ms,
         ventricles=ventricles,
-        ectopic_ventricles=ectopic if (beats.kind == beating.VENTRICULAR_ECTOPIC).any() else None,
+        ectopic_ventricles=ectopic,
         atrial_waves=atrial_waves,
         variation=variation,
         electrodes=electrodes_moved(streams[0], 0.12),
@@ -62,11 +64,8 @@ def _truth(heart: Heart, conditions: Conditions, rhythm_name: str, ectopy: beati
     beats = heart.beats
     shown = beats.rr_s[(beats.onset_s > 0) & (beats.onset_s < duration_s)]
     nan = float("nan")
-    qrs_on, _, qrs_off = visible_limits_ms(heart.ventricles.qrs, *SEEN["QRS"])
-    t_off = t_limits_ms(heart.ventricles.t_alone, heart.ventricles.jt_ms)[2]
-    p_on, p_off = nan, nan
-    if heart.p is not None:
-        p_on, _, p_off = visible_limits_ms(heart.p.alone, *SEEN["P"])
+    qrs_on, _, qrs_off, _, _, t_off = heart.ventricles.limits_ms
+    p_on, _, p_off = heart.p.limits_ms if heart.p is not None else (nan, nan, nan)
     truth: Truth = {
         "rhythm": rhythm_name,
         "conduction": _conduction(conditions),
@@ -75,7 +74,7 @@ def _truth(heart: Heart, conditions: Conditions, rhythm_name: str, ectopy: beati
         "p_ms": p_off - p_on,
         "pr_ms": heart.pr_ms - p_on + qrs_on,
         "qrs_ms": qrs_off - qrs_on,
-        "qt_ms": heart.ventricles.qrs_ms + t_off - qrs_on,
+        "qt_ms": t_off - qrs_on,
         "t_concordance": -conditions.discordance
         if _conduction(conditions) in ("LBBB", "RBBB")
         else nan,
@@ -177,8 +176,8 @@ def _rhythm(
 
 def _ventricles(
     shape: Shape, conditions: Conditions, mean_rr_s: float, field: Array, rng: np.random.Generator
-) -> tuple[Ventricles, float, float]:
-    """QRS and ST-T; J to T end in ms; and how large this person's QRS is against a usual one."""
+) -> Ventricles:
+    """QRS and ST-T of the beats that the atria or the node lead to."""
     strengths = shape.strengths_mv
     healthy_ms = float(np.clip(shape.qrs_ms, 60.0, 118.0))
     healthy = wave(strengths["QRS"], waves.QRS_SPAN, healthy_ms)
@@ -232,7 +231,7 @@ def _ventricles(
         t *= 1 - weight * other.uniform(0.2, 1.1)
         t_change += np.outer(_T_BUMP, field @ (0.08 * weight * other.standard_normal(3)))
         t_change += np.outer(_ST_BUMP, field @ (0.06 * weight * other.standard_normal(3)))
-    return _with_t(qrs, qrs_ms, t + t_change, strengths["U"], jt_ms), jt_ms, amplitude
+    return _with_t(qrs, qrs_ms, t + t_change, strengths["U"], jt_ms)
 
 
 def _with_t(qrs: Wave, qrs_ms: float, t: Array, u: Array, jt_ms: float) -> Ventricles:
@@ -267,9 +266,7 @@ def _secondary_pattern(jt_ms: float) -> Array:
     return np.asarray(pattern / area)
 
 
-def _ectopic(
-    ventricles: Ventricles, jt_ms: float, field: Array, amplitude: float, rng: np.random.Generator
-) -> Ventricles:
+def _ectopic(jt_ms: float, field: Array, rng: np.random.Generator) -> Ventricles:
     qrs_ms = float(rng.uniform(122.0, 180.0))
     qrs = conducting.ventricular_ectopic(rng, field, qrs_ms)
     nothing = Wave(np.zeros_like(qrs.leads_mv), qrs.start_ms, qrs.step_ms)
@@ -298,16 +295,16 @@ def _atria(
     pr_ms = float(min(pr_ms, 0.70e3 * mean_rr_s, 440.0))
     strengths = shape.strengths_mv["P"]
     p = _p_wave(strengths, p_ms)
-    turn = rng.normal(0, 0.9, 3)
-    x, y, z = turn
+    if rhythm_name in ("AF", "flutter", "junctional"):
+        return None, None, pr_ms
+    if not conditions.of("PAC"):
+        return p, None, pr_ms
+    x, y, z = rng.normal(0, 0.9, 3)
     skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    about = np.eye(3) + skew + skew @ skew / 2
-    about, _ = np.linalg.qr(about)
+    about, _ = np.linalg.qr(np.eye(3) + skew + skew @ skew / 2)
     about = about * np.sign(np.diag(about))
     change = DOWER @ (about - np.eye(3)) @ _TO_DIPOLE
     early = _p_wave(strengths + strengths @ change.T, p_ms * rng.uniform(0.75, 1.0))
-    if rhythm_name in ("AF", "flutter", "junctional"):
-        return None, None, pr_ms
     return p, early, pr_ms
 
 

@@ -6,11 +6,13 @@ of `people`; `conditions` says what is wrong with it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 
-from leadlight.ecg.leads import as_leads
+from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
 from leadlight.simulate.conditions import (
@@ -183,7 +185,7 @@ def simulate_person(parameters: PersonParameters) -> SimulatedRecording:
     )
     record_id = f"sim{number:06d}"
     recording = Recording(
-        signal_mv=as_leads(signal_mv),
+        signal_mv=_labelled(signal_mv.shape[1]).copy(deep=False, data=signal_mv),
         rate_hz=parameters.rate_hz,
         record_id=record_id,
         patient_id=record_id,
@@ -192,6 +194,12 @@ def simulate_person(parameters: PersonParameters) -> SimulatedRecording:
         source_format="simulated",
     )
     return SimulatedRecording(recording, _labels(truth, conditions), fiducials, truth, parameters)
+
+
+@cache
+def _labelled(n_samples: int) -> xr.DataArray:
+    """An empty recording: labelling anew costs more than beating."""
+    return as_leads(np.empty((len(LEADS), n_samples), dtype=np.float32))
 
 
 def _labels(truth: Mapping[str, float | str | bool], conditions: Conditions) -> tuple[str, ...]:
