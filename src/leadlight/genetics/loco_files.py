@@ -43,7 +43,7 @@ def write_loco(predictions: xr.Dataset, prefix: Path, *, overwrite: bool = False
         if any(character.isspace() for character in trait):
             raise LeadlightError(
                 f"Trait name {trait!r} has a space in it.",
-                advice="REGENIE's files can't have that.",
+                advice="REGENIE cannot read that.",
             )
         path = prefix.with_name(f"{prefix.name}_{at + 1}.loco")
         unit = 1.0 if binary else float(predictions["residual_sd"][at])
