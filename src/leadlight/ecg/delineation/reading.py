@@ -247,11 +247,16 @@ def _without_rhythm(summit: Array) -> npt.NDArray[np.bool_]:
 
 def _at(beyond: Array, distance: Array) -> Array:
     """Values of (lead, beat, step) at fractional steps (lead, beat); 1 before the first."""
-    low = np.clip(np.floor(distance), 0, beyond.shape[2] - 2).astype(np.int64)
+    low = np.clip(distance.astype(np.int64), 0, beyond.shape[2] - 2)
     share = np.clip(distance - low, 0, 1)
-    a = np.take_along_axis(beyond, low[..., None], axis=2)[..., 0]
-    b = np.take_along_axis(beyond, low[..., None] + 1, axis=2)[..., 0]
+    a, b = _picked(beyond, low), _picked(beyond, low + 1)
     return np.where(distance < 0, 1.0, a + share * (b - a)).astype(np.float32)
+
+
+def _picked(values: Array, index: npt.NDArray[np.int64]) -> Array:
+    """(...) the value at `index` (...) of the last axis; several times as fast as NumPy's own."""
+    first = np.arange(index.size).reshape(index.shape) * values.shape[-1]
+    return np.asarray(values.reshape(-1)[first + index])
 
 
 def _part(points: Array) -> None:
@@ -318,10 +323,8 @@ def _above_chord(
 
 def _top(height: Array, onset: Array, offset: Array) -> Array:
     """Where `height` (..., place) is largest between onset and offset, between the places too."""
-    top = np.clip(height.argmax(axis=-1), 1, _PEAK_GRID - 2)[..., None]
-    left, centre, right = (
-        np.take_along_axis(height, top + shift, axis=-1)[..., 0] for shift in (-1, 0, 1)
-    )
+    top = np.clip(height.argmax(axis=-1), 1, _PEAK_GRID - 2)
+    left, centre, right = (_picked(height, top + shift) for shift in (-1, 0, 1))
     bend = np.minimum(left - 2 * centre + right, -1e-9)
-    place = top[..., 0] + np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
+    place = top + np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
     return np.asarray(onset + place / (_PEAK_GRID - 1) * (offset - onset), dtype=np.float32)
