@@ -375,6 +375,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="PLINK 1 files of real people, one a chromosome")
     parser.add_argument("--null-traits", type=int, default=100, help="drawn beside the study's own")
     given = parser.parse_args()
+    given.study = given.study.resolve()
     if not given.only_check:
         make(given.study, given.people, given.variants, given.seed, given.workers)
     check(given.study, given.real, given.null_traits)
