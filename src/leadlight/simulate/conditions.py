@@ -6,7 +6,7 @@ them, so that a network has to learn the difference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Conditions:
         group: of the fitted hearts, "normal" or "patients".
         discordance: share of the QRS's gained area that ST-T loses in a bundle branch block;
             0 or less is a concordant T.
+        absent: conditions that a twin lacks.
+        same_beats: whether the twin's ventricles beat when the original's do.
     """
 
     severity: Mapping[str, float]
@@ -49,16 +51,26 @@ class Conditions:
     repolarisation: float = 0.0
     group: str = "normal"
     discordance: float = 0.9
-    absent: tuple[str, ...] = field(default=())
+    absent: tuple[str, ...] = ()
+    same_beats: bool = False
 
     def of(self, condition: str) -> float:
         """Severity of a condition; 0 where the person does not have it."""
         return 0.0 if condition in self.absent else self.severity.get(condition, 0.0)
 
-    def without(self, condition: str) -> "Conditions":
-        """The same person without one condition."""
-        checked(condition)
-        return replace(self, absent=(*self.absent, condition))
+    def without(self, condition: str, *, same_beats: bool = False) -> "Conditions":
+        """The same person without one condition, perhaps with the beats where they were.
+
+        Raises:
+            LeadlightError: the condition is none of CONDITIONS.
+        """
+        absent = (*self.absent, checked(condition))
+        return replace(self, absent=absent, same_beats=same_beats)
+
+    @property
+    def of_beats(self) -> "Conditions":
+        """The conditions that say when the ventricles beat."""
+        return replace(self, absent=()) if self.same_beats else self
 
 
 def checked(condition: str) -> str:

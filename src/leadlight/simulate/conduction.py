@@ -171,9 +171,9 @@ def secondary_t(healthy: Wave, now: Wave, discordance: float, t_pattern: Array) 
 
 def _turn(frontal: float, horizontal: float) -> Array:
     cz, sz, cy, sy = np.cos(frontal), np.sin(frontal), np.cos(horizontal), np.sin(horizontal)
-    return np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]]) @ np.array(
-        [[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]]
-    )
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return np.asarray(about_z @ about_y)
 
 
 def _grid_ms(qrs_ms: float) -> Array:

@@ -36,6 +36,10 @@ TWELVE_OF_EIGHT = np.array(
     ],
     dtype=np.float32,
 )
+# (lead, lead of INDEPENDENT_LEADS): the arms' cables on each other's electrodes: I is upside down,
+# II and III are swapped; the chest leads see no difference.
+ARMS_SWAPPED = np.eye(8)
+ARMS_SWAPPED[:2, :2] = [[-1.0, 0.0], [-1.0, 1.0]]
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 

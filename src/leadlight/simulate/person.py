@@ -9,7 +9,7 @@ from leadlight.simulate import waves
 from leadlight.simulate.conditions import Conditions
 from leadlight.simulate.fitted import Shape
 from leadlight.simulate.heart import FibrillatoryWaves, Heart, PWave, Variation, Ventricles
-from leadlight.simulate.lead_field import DOWER, draw_lead_field, electrodes_moved
+from leadlight.simulate.lead_field import ARMS_SWAPPED, DOWER, draw_lead_field, electrodes_moved
 from leadlight.simulate.noise import NoiseLevels
 from leadlight.simulate.waves import Wave, wave
 
@@ -28,13 +28,14 @@ def build_heart(
     rhythm_rng: np.random.Generator,
     noise: NoiseLevels,
     duration_s: float,
+    arms_swapped: bool = False,
 ) -> tuple[Heart, Truth]:
     """The heart of one person with its conditions, and what is true about it."""
     seeds = disease_rng.integers(0, 2**63, 6)
     streams = [np.random.default_rng(seed) for seed in seeds]
     field = np.asarray(draw_lead_field(streams[0], 0.6), dtype=float)
     variation = _variation(streams[1])
-    rate_bpm, arrhythmia = _rate(shape.rate_bpm, conditions, streams[2], age_years)
+    rate_bpm, arrhythmia = _rate(shape.rate_bpm, conditions.of_beats, streams[2], age_years)
     beats, atrial_waves, rhythm_name, ectopy = _rhythm(
         conditions, rate_bpm, arrhythmia, rhythm_rng, duration_s
     )
@@ -53,10 +54,12 @@ def build_heart(
         ectopic_ventricles=ectopic,
         atrial_waves=atrial_waves,
         variation=variation,
-        electrodes=electrodes_moved(streams[0], 0.12),
+        electrodes=electrodes_moved(streams[0], 0.12)
+        @ (ARMS_SWAPPED if arms_swapped else np.eye(8)),
         noise=noise,
     )
-    return heart, _truth(heart, conditions, rhythm_name, ectopy, rate_bpm, duration_s)
+    truth = _truth(heart, conditions, rhythm_name, ectopy, rate_bpm, duration_s)
+    return heart, truth | {"arms_swapped": arms_swapped}
 
 
 def _truth(heart: Heart, conditions: Conditions, rhythm_name: str, ectopy: beating.Ectopy,
@@ -137,14 +140,16 @@ def _rhythm(
     seeds = rng.integers(0, 2**63, 3)
     own, other, early = (np.random.default_rng(seed) for seed in seeds)
     atrial_waves = None
-    name = conditions.rhythm
-    if name == "AF" and conditions.of("AF"):
-        degree = conditions.of("AF")
+    name, timing = conditions.rhythm, conditions.of_beats
+    if name == "AF" and timing.of("AF"):
+        degree = timing.of("AF")
         beats = beating.fibrillation(other, rate_bpm, duration_s, min(1.0, degree / 0.7))
         # From waves that nobody sees to coarse ones.
         coarse = float(min(np.exp(other.normal(np.log(0.030), 0.65)), 0.10))
         direction = np.array([0.12, 0.40, -0.75]) + 0.40 * other.standard_normal(3)
         atrial_waves = FibrillatoryWaves(other.uniform(4.2, 9.0), coarse, direction, regular=False)
+        if not conditions.of("AF"):  # a twin whose atria beat before each irregular QRS
+            atrial_waves, name = None, "sinus"
     elif name == "flutter":
         atrial_hz = other.uniform(3.6, 5.6)
         beats, phase_s = beating.flutter(other, atrial_hz, duration_s)
@@ -164,14 +169,20 @@ def _rhythm(
     unit = early.random(8)
     sinus_like = name in ("sinus", "bradycardia", "tachycardia", "junctional")
     ectopy = beating.Ectopy(
-        atrial_share=min(0.10 * conditions.of("PAC") ** 2, 0.40) if sinus_like else 0.0,
-        ventricular_share=min(0.10 * conditions.of("PVC") ** 2, 0.45),
+        atrial_share=min(0.10 * timing.of("PAC") ** 2, 0.40) if sinus_like else 0.0,
+        ventricular_share=min(0.10 * timing.of("PVC") ** 2, 0.45),
         every=int(2 + 2 * unit[1]) if unit[0] < 0.12 else 0,
         reset=0.6 + 0.4 * unit[2],
     )
     if ectopy.atrial_share or ectopy.ventricular_share:
         beats = beating.with_ectopics(early, beats, ectopy)
+        for condition, kind in _ECTOPIC_KINDS.items():
+            if not conditions.of(condition):  # a twin's beats come as early, from the sinus node
+                beats.kind[beats.kind == kind] = beating.SINUS
     return beats, atrial_waves, name, ectopy
+
+
+_ECTOPIC_KINDS = {"PAC": beating.ATRIAL_ECTOPIC, "PVC": beating.VENTRICULAR_ECTOPIC}
 
 
 def _ventricles(

@@ -34,7 +34,7 @@ __all__ = ["CONDUCTIONS", "RHYTHMS", "PersonParameters", "SimulatedRecording", "
 
 # What is random about a person, each from a generator of its own, so that taking one thing away
 # changes nothing else.
-_CONDITIONS, _SHAPE, _DISEASE, _RHYTHM, _BEATS, _NOISE = range(2, 8)
+_CONDITIONS, _SHAPE, _DISEASE, _RHYTHM, _BEATS, _NOISE, _CABLES = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PersonParameters:
         seed, number: of the person.
         people: one row.
         conditions: what is wrong.
-        rate_hz, duration_s, noise, recorders, artefacts: of the recording.
+        rate_hz, duration_s, noise, recorders, artefacts, arms_swapped: see `simulate_recordings`.
     """
 
     seed: int
@@ -57,6 +57,7 @@ class PersonParameters:
     noise: float
     recorders: Mapping[str, float]
     artefacts: float
+    arms_swapped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def simulate_recordings(
     severities: Mapping[str, float] | None = None,
     recorders: Mapping[str, float] = RECORDERS,
     artefacts: float = 1.0,
+    arms_swapped: float = 0.0,
 ) -> Iterator[SimulatedRecording]:
     """Yield `people_count` simulated 12-lead ECGs.
 
@@ -109,6 +111,7 @@ def simulate_recordings(
             where given, everybody has exactly these conditions and no look-alike.
         recorders: shares of how recordings are stored, by name; see `noise.RECORDERS`.
         artefacts: factor on how often a recording has an artefact.
+        arms_swapped: share of recordings with the arms' cables swapped.
 
     Raises:
         LeadlightError: `people` are not `people_count`, or a trait or condition is unknown.
@@ -130,7 +133,16 @@ def simulate_recordings(
         one = People(*(getattr(people, name)[row : row + 1] for name in _PEOPLE_FIELDS))
         yield simulate_person(
             PersonParameters(
-                seed, number, one, conditions, rate_hz, duration_s, noise, recorders, artefacts
+                seed,
+                number,
+                one,
+                conditions,
+                rate_hz,
+                duration_s,
+                noise,
+                recorders,
+                artefacts,
+                arms_swapped,
             )
         )
 
@@ -158,7 +170,7 @@ def simulate_person(parameters: PersonParameters) -> SimulatedRecording:
     seed, number = parameters.seed, parameters.number
     streams = {
         name: np.random.default_rng([seed, number, name])
-        for name in (_SHAPE, _DISEASE, _RHYTHM, _BEATS, _NOISE)
+        for name in (_SHAPE, _DISEASE, _RHYTHM, _BEATS, _NOISE, _CABLES)
     }
     male, age = people.sex[0] == "M", float(people.age_years[0])
     shape = shape_of(
@@ -174,8 +186,9 @@ def simulate_person(parameters: PersonParameters) -> SimulatedRecording:
         streams[_NOISE], parameters.noise, parameters.recorders, parameters.artefacts
     )
     heart, truth = build_heart(
-        shape, conditions, age, streams[_DISEASE], streams[_RHYTHM], levels, parameters.duration_s
-    )
+        shape, conditions, age, streams[_DISEASE], streams[_RHYTHM], levels, parameters.duration_s,
+        float(streams[_CABLES].random()) < parameters.arms_swapped,
+    )  # fmt: skip
     signal_mv, fiducials = beat_into_leads(
         heart,
         streams[_BEATS],
