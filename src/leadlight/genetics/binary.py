@@ -83,7 +83,8 @@ def fit_logistic(
     """
     shift = np.zeros(len(cases)) if offset is None else offset
     known = np.isfinite(cases) & np.isfinite(shift)
-    columns, base, case = design[known], shift[known], cases[known]
+    size = np.sqrt(np.mean(design**2, axis=0))
+    columns, base, case = design[known] / size, shift[known], cases[known]
     beta = np.zeros(design.shape[1])
 
     def evaluate(at: Floats) -> tuple[float, Floats, Floats]:
@@ -113,7 +114,9 @@ def fit_logistic(
         beta = beta + step
         value, score, information = tried
         if np.abs(step * np.sqrt(np.diag(information))).max() < 1e-9:
-            return LogisticFit(beta, shift + design @ beta)
+            if np.linalg.eigvalsh(information)[0] < 1e-9 * len(case):
+                break  # separation: nothing is left to weigh the coefficients by
+            return LogisticFit(beta / size, shift + design @ (beta / size))
     raise LeadlightError(
         "Logistic regression on the covariates does not converge.",
         advice="A covariate may separate cases from controls: leave it out.",

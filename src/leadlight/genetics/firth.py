@@ -20,6 +20,7 @@ Booleans = npt.NDArray[np.bool_]
 VALUES_AT_ONCE = 2_000_000  # variants × people of one batch: about ten such arrays live at a time
 TOLERANCE = 1e-9  # of a Newton step, in standard errors
 LARGEST_STEP = 5.0
+LAST_STEP = 1e-3
 ITERATIONS = 50
 HALVINGS = 8
 
@@ -58,6 +59,8 @@ def fit_variants(
     None: all are there).
     """
     count = _batch(design.shape[0])
+    # Columns of unit size, so that a step of a coefficient is one of the log odds.
+    design = design / np.sqrt(np.mean(design**2, axis=0))
     parts = []
     for first in range(0, len(dosages), count):
         rows = slice(first, first + count)
@@ -150,8 +153,8 @@ def _fit_batch(
         restricted[:, -1] = 0
         restricted[~converged] = 0
         _, null, _, also = joint.maximise(restricted, effect=False)
-        chi = np.where(also, np.maximum(2 * (value - null), 0), np.nan)
         converged = converged & also
+        chi[converged] = np.maximum(2 * (value[converged] - null[converged]), 0)
     with np.errstate(invalid="ignore"):
         se = np.sqrt(_inverse(information)[:, -1, -1])
     bad = ~converged | ~np.isfinite(se)
@@ -193,6 +196,11 @@ class _Joint:
                 break
             inverse = _inverse(information[:, :free, :free])
             step = np.einsum("vij,vj->vi", inverse, score[:, :free])
+            solved = np.isfinite(step).all(axis=1)
+            if not solved.all():  # no variance left: nothing to estimate
+                rows, step, value = rows[solved], step[solved], value[solved]
+                if not rows.size:
+                    break
             longest = np.abs(step).max(axis=1, keepdims=True)
             step *= np.minimum(1, LARGEST_STEP / np.maximum(longest, 1e-300))
             new = beta[rows]
@@ -212,9 +220,9 @@ class _Joint:
             final[0][rows], final[1][rows] = value, information
             spread = np.sqrt(np.einsum("vii->vi", information)[:, :free])
             moved = np.abs(step * spread).max(axis=1)
-            done = moved < TOLERANCE
+            # Under separation the information vanishes while the steps stay large.
+            done = (moved < TOLERANCE) & (np.abs(step).max(axis=1) < LAST_STEP)
             converged[rows[done]] = True
-            # A separated genotype walks off: its information vanishes while the steps go on.
             lost = ~np.isfinite(moved) | (np.abs(new).max(axis=1) > 1e3)
             stay = ~(done | lost)
             rows, value = rows[stay], value[stay]
