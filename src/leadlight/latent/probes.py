@@ -52,9 +52,10 @@ def probe_table(
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
     patients = beats.records["patient_id"].to_list()
     rows = []
+    labels = beats.records["labels"].to_list()
     known = beats.records["labels"].is_not_null().to_numpy()
     for name in (*CLASSES, NORMAL):
-        truth = np.array([name in (labels or ()) for labels in beats.records["labels"]])
+        truth = np.array([name in (of_record or ()) for of_record in labels])
         other = None
         if classifier is not None and name in classifier.columns:
             other = classifier[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()

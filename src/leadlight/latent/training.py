@@ -47,8 +47,6 @@ from leadlight.progress import say
 from leadlight.provenance import write_provenance
 
 _QRS = (LIMITS.index("qrs_onset"), LIMITS.index("qrs_offset"))
-# Beats that the basis is made of; the covariance of 4,800 points does not gain from more.
-_BASIS_BEATS = 12_000
 _TYPICAL_QUANTILE = 0.99
 _LEAST_TYPICAL = 40
 _FIT = FitSettings(
@@ -75,6 +73,7 @@ class LatentSettings:
         fit: the training loop.
         rule: which latents are kept.
         records_per_epoch: beats drawn in an epoch.
+        basis_beats: beats that the basis is made of.
         study_weights: each study's share of them, in the order of the studies; by its number of
             records where empty.
         reference: names of the studies (their folders') on whose training records the factors are
@@ -93,6 +92,7 @@ class LatentSettings:
     fit: FitSettings = _FIT
     rule: Rule = field(default_factory=Rule)
     records_per_epoch: Annotated[int, Field(ge=2)] = 20_000
+    basis_beats: Annotated[int, Field(ge=2)] = 12_000
     study_weights: tuple[float, ...] = ()
     reference: tuple[str, ...] = ()
     simple_start: bool = True
@@ -283,7 +283,7 @@ def start_network(training: Sequence[Beats], settings: LatentSettings) -> Factor
     """
     sizes = settings.architecture
     shares = study_shares(training, settings.study_weights)
-    steps = -(-_BASIS_BEATS // settings.fit.batch_size)
+    steps = -(-settings.basis_beats // settings.fit.batch_size)
     batches = epoch_batches(training, shares, steps, 0, settings, torch.device("cpu"))
     seen = ((batch.wanted * batch.own[:, None]).numpy() for batch in batches)
     found = principal_components(seen, sizes.components)
@@ -303,7 +303,7 @@ def linear_baseline(training: Sequence[Beats], settings: LatentSettings) -> Prin
     """Principal components of the training beats as they are, weighted as in training."""
     plain = dataclasses.replace(settings, augmentation=NO_AUGMENTATION)
     shares = study_shares(training, settings.study_weights)
-    steps = -(-_BASIS_BEATS // settings.fit.batch_size)
+    steps = -(-settings.basis_beats // settings.fit.batch_size)
     batches = epoch_batches(training, shares, steps, 1, plain, torch.device("cpu"))
     seen = ((batch.wanted * batch.own[:, None]).numpy() for batch in batches)
     return principal_components(seen, settings.architecture.latents)
