@@ -63,6 +63,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_and_a_second_run_by_two_workers_give_the_same_bytes(
     straight: Path, tmp_path: Path
 ) -> None:
