@@ -293,7 +293,7 @@ def _atrial_waves(
         phase = phase.astype(np.float32)
         shape = np.sin(phase) + 0.40 * np.sin(2 * phase + 0.6) + 0.16 * np.sin(3 * phase + 1.1)
         shape *= strength.astype(np.float32)
-        turn = 0.0 if source == 0 else 0.35
+        turn = 0.0 if source == 0 else 0.35 * float(np.linalg.norm(waves.dipole))
         dipole = waves.dipole + turn * rng.standard_normal(3)
         share = waves.amplitude_mv * (1.0 if source == 0 else 0.6)
         total += np.outer((share * DOWER @ dipole).astype(np.float32), shape)

@@ -144,10 +144,13 @@ def _rhythm(
     if name == "AF" and timing.of("AF"):
         degree = timing.of("AF")
         beats = beating.fibrillation(other, rate_bpm, duration_s, min(1.0, degree / 0.7))
-        # From waves that nobody sees to coarse ones.
-        coarse = float(min(np.exp(other.normal(np.log(0.030), 0.65)), 0.10))
-        direction = np.array([0.12, 0.40, -0.75]) + 0.40 * other.standard_normal(3)
-        atrial_waves = FibrillatoryWaves(other.uniform(4.2, 9.0), coarse, direction, regular=False)
+        # From waves that nobody sees to coarse ones, as they are in the lead that shows them best;
+        # coarse ones are slower.
+        coarse = float(min(np.exp(other.normal(np.log(0.032), 0.65)), 0.11))
+        direction = np.array([0.12, 0.40, -0.75]) + 0.30 * other.standard_normal(3)
+        direction /= 1.6 * np.abs(DOWER @ direction).max()
+        rate_hz = other.uniform(4.4, 8.6) - 8.0 * coarse
+        atrial_waves = FibrillatoryWaves(rate_hz, coarse, direction, regular=False)
         if not conditions.of("AF"):  # a twin whose atria beat before each irregular QRS
             atrial_waves, name = None, "sinus"
     elif name == "flutter":
