@@ -15,6 +15,7 @@ from leadlight.ecg.measurements import QUANTITIES
 from leadlight.errors import LeadlightError
 from leadlight.latent.beats import Beats
 from leadlight.latent.card import FactorSection
+from leadlight.latent.disentanglement import correlations, rank_normal
 from leadlight.latent.network import FactorNetwork
 from leadlight.latent.objective import kl_nats
 
@@ -96,9 +97,11 @@ def choose_factors(
 ) -> Choice:
     """Keep, order, decorrelate, sign and name.
 
-    Kept latents are turned as little as possible to be uncorrelated with unit variance in the
-    reference population (symmetric whitening, Löwdin 1950). The sign makes the correlation with the
-    measurement that a factor follows most positive.
+    Kept latents are turned as little as possible to be uncorrelated in the reference population,
+    with unit variance (symmetric whitening, Löwdin 1950). The correlations are of the
+    rank-normalised values, as an association uses them: a few extreme hearts would otherwise decide
+    them, and in people who were held out factors would correlate more, by either measure. The sign
+    makes the correlation with the measurement that a factor follows most positive.
 
     Args:
         latents: of the reference population.
@@ -138,10 +141,13 @@ def choose_factors(
         )
     offset = mean.mean(axis=0)
     spread = mean[:, kept].std(axis=0)
-    values, vectors = np.linalg.eigh(correlation[np.ix_(kept, kept)])
+    values, vectors = np.linalg.eigh(correlations(rank_normal(mean[:, kept])))
     half = vectors @ np.diag(np.sqrt(np.maximum(values, 1e-9))) @ vectors.T
     forward = np.zeros((len(kept), n_latents))
     forward[:, kept] = np.linalg.inv(half) / spread[None, :]
+    size = ((mean - offset) @ forward.T).std(axis=0)
+    forward /= size[:, None]
+    half = half * size[None, :]
     factors = (mean - offset) @ forward.T
     sections, signs = [], []
     for place, latent in enumerate(kept):

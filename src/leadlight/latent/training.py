@@ -160,7 +160,13 @@ def train(
         deciding = parts[decides].of_split(VALIDATION)
         _check(names, training, deciding, settings, validation_study)
         torch.manual_seed(settings.seed)
-        network = start_network(training, settings).to(place.device)
+        goes_on = resume and last_checkpoint(out / "checkpoint") is not None
+        # A checkpoint holds the basis too: it need not be made again.
+        network = (
+            FactorNetwork(**settings.architecture.model_dump())
+            if goes_on
+            else start_network(training, settings)
+        ).to(place.device)
         fitted = fit_network(
             network, training, deciding, settings, out / "checkpoint", place, resume=resume
         )
