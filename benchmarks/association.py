@@ -193,7 +193,8 @@ def main() -> None:
         entries.append(entry)
         met = "met" if entry["ratio_wall"] <= entry["bar"] else "missed"
         print(
-            f"{name}, {case.people:,} x {case.variants:,}: ours {entry['ours']['wall_s']:.1f} s ({entry['ours']['processor_s']:.1f} s "
+            f"{name}, {case.people:,} x {case.variants:,}: ours {entry['ours']['wall_s']:.1f} s "
+            f"({entry['ours']['processor_s']:.1f} s "
             f"processor, {entry['ours']['peak_mb']:.0f} MB), PLINK 2 "
             f"{entry['plink2']['wall_s']:.1f} s ({entry['plink2']['processor_s']:.1f} s); wall "
             f"1/{1 / entry['ratio_wall']:.1f} (bar 1/{1 / entry['bar']:g} {met}), processor "

@@ -228,10 +228,10 @@ def _vcf_dosages(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """(person,) dosages, and who has one allele only."""
     calls = variant.genotype.array()[:, :-1] if "GT" in variant.FORMAT else None
-    stored = variant.format("DS") if "DS" in variant.FORMAT else None
+    stored: Any = variant.format("DS") if "DS" in variant.FORMAT else None
     if calls is None and stored is None:
         raise LeadlightError(f"{variant.CHROM}:{variant.POS} has neither GT nor DS.")
-    single = np.zeros(len(calls if calls is not None else stored), dtype=np.bool_)
+    single = np.zeros(len(stored if calls is None else calls), dtype=np.bool_)
     if calls is not None:
         there = calls >= 0
         single = there.sum(axis=1) == 1

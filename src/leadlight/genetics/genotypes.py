@@ -252,7 +252,7 @@ def dosage_flags(path: Path, n_variants: int) -> npt.NDArray[np.bool_]:
             types.append(np.frombuffer(stream.read(count), dtype=np.uint8))
             stream.seek(count * (length_bytes + allele_bytes), 1)
             stream.seek((count + 7) // 8 if has_flags else 0, 1)
-    return (np.concatenate(types) & _DOSAGE_BITS) != 0
+    return np.asarray((np.concatenate(types) & _DOSAGE_BITS) != 0)
 
 
 def _check(path: Path, n_people: int, n_variants: int) -> npt.NDArray[np.bool_]:

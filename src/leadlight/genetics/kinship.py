@@ -43,7 +43,7 @@ def robust_kinship(
     with np.errstate(invalid="ignore", divide="ignore"):
         kinship = (both_heterozygous - 2 * opposite) / (2 * fewer)
         kinship += 0.5 - 0.25 * (fewer + more) / fewer
-    return np.nan_to_num(kinship, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    return np.asarray(np.nan_to_num(kinship, nan=0.0, posinf=0.0, neginf=0.0), dtype=np.float32)
 
 
 def unrelated_people(

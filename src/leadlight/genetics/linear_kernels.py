@@ -90,7 +90,7 @@ def _count_calls(flat: Array, words: Array, offset: int, n: int, counts: Array) 
                 t += (word >> np.uint64(1)) & ones & ~bit
             for counter, which in ((a, 0), (h, 1), (t, 2)):
                 pairs = (counter & low) + ((counter >> np.uint64(8)) & low)
-                total = 0
+                total: Any = 0
                 for shift in (0, 16, 32, 48):
                     total += np.int64((pairs >> np.uint64(shift)) & np.uint64(0xFFFF))
                 if which == 0:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ class PartialResults:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-        mode = "r+" if same else "w+"
+        mode: Literal["r+", "w+"] = "r+" if same else "w+"
         self.statistics = np.memmap(
             folder / "statistics.f32", np.float32, mode, shape=(4, n_traits, n_variants)
         )

@@ -181,14 +181,14 @@ def _in_our_columns(path: Path, table: pl.DataFrame) -> pl.DataFrame:
         t = table["beta"].to_numpy() / table["standard_error"].to_numpy()
         normal = pl.Series(neg_log_10_p(t, np.inf))
         table = table.with_columns(pl.col("neg_log_10_p_value").fill_null(normal))
-    name = pl.col("chromosome").str.replace("^chr", "").replace(_CHROMOSOMES)
+    chromosome = pl.col("chromosome").str.replace("^chr", "").replace(_CHROMOSOMES)
     whole = pl.col("base_pair_location", "n").cast(pl.Int64)
-    return table.with_columns(name, whole).select(COLUMNS)
+    return table.with_columns(chromosome, whole).select(COLUMNS)
 
 
 def _named(names: Mapping[str, str], *columns: str) -> list[pl.Expr]:
     """Our columns under the first of another program's names for them."""
-    first = {ours: theirs for theirs, ours in reversed(names.items())}
+    first = {ours: theirs for theirs, ours in reversed(list(names.items()))}
     return [pl.col(column).alias(first[column]) for column in columns]
 
 

@@ -20,8 +20,16 @@ from leadlight.genetics.linear_kernels import (
 
 Floats = npt.NDArray[np.float64]
 # In the order in which they are looked at; a variant is counted under the first that it fails.
-REASONS = ("monomorphic", "minor allele frequency", "minor allele count", "missing calls")
-REASONS += ("INFO", "Hardy-Weinberg", "multiallelic", "sex unknown or of one kind")
+REASONS = (
+    "monomorphic",
+    "minor allele frequency",
+    "minor allele count",
+    "missing calls",
+    "INFO",
+    "Hardy-Weinberg",
+    "multiallelic",
+    "sex unknown or of one kind",
+)
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,10 @@ def hwe_exact_p(heterozygous: Floats, homozygous_1: Floats, homozygous_2: Floats
 
     Wigginton et al., American Journal of Human Genetics 76:887, 2005.
     """
-    return _hwe(
-        np.rint(heterozygous).astype(np.int64),
-        np.rint(homozygous_1).astype(np.int64),
-        np.rint(homozygous_2).astype(np.int64),
+    whole = (
+        np.rint(count).astype(np.int64) for count in (heterozygous, homozygous_1, homozygous_2)
     )
+    return np.asarray(_hwe(*whole))
 
 
 def _genotypes(counts: Floats, by_sex: bool) -> tuple[Floats, Floats, Floats]:

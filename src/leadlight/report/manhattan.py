@@ -109,14 +109,14 @@ def manhattan(
     tidy_axes(upper)
     for number, (_, one) in enumerate(points.items()):
         lower.axhline(number, color="#e3e6e9", lw=0.6, zorder=1)
-        hit = np.flatnonzero(one.y >= threshold)
-        hit = hit[np.argsort(one.y[hit])]
+        hits = np.flatnonzero(one.y >= threshold)
+        hits = hits[np.argsort(one.y[hits])]
         lower.scatter(
-            one.x[hit],
-            np.full(len(hit), number),
+            one.x[hits],
+            np.full(len(hits), number),
             s=22,
             marker="|",
-            c=np.minimum(one.y[hit], 4 * threshold),
+            c=np.minimum(one.y[hits], 4 * threshold),
             cmap=_HITS,
             vmin=threshold,
             vmax=4 * threshold,

@@ -50,7 +50,7 @@ def expected_and_band(n: int, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.fl
     k = ranks.astype(np.float64)
     low, high = (betaincinv(k, n - k + 1, share) for share in (0.025, 0.975))
     with np.errstate(divide="ignore"):
-        return -np.log10(np.stack([k / (n + 1), high, low, (k - 0.5) / n]))
+        return np.asarray(-np.log10(np.stack([k / (n + 1), high, low, (k - 0.5) / n])))
 
 
 def drawn_ranks(n: int) -> npt.NDArray[np.int64]:
