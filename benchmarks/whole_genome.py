@@ -2,13 +2,15 @@
 
     python benchmarks/whole_genome.py speed
     python benchmarks/whole_genome.py relatives --genotypes ../shared/data/genotypes/hapmap3_957_bed
+    python benchmarks/whole_genome.py imbalance
 
 `speed`: independent variants of 10,000 people, 30 traits, blocks of 1,000, 5 folds. `relatives`:
 the founders have children by Mendelian transmission (random phase, one crossover per Morgan at
 1 cM per Mb); polygenic traits act on the odd chromosomes, the even ones are null. The genomic
 inflation of the null chromosomes and the mean chi-squared of the others are given for the linear
 model, for the trait minus its background, and for that with the calibration; intervals are over
-traits and pedigrees.
+traits and pedigrees. `imbalance`: the level of the tests of a null binary trait with one case to
+200 controls, by allele frequency.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from leadlight.atomic import write_json
+from leadlight.genetics.binary import associate_binary, null_model
 from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.whole_genome import (
     background,
@@ -30,6 +33,7 @@ from leadlight.genetics.whole_genome import (
 )
 
 AUTOSOMES = tuple(str(number) for number in range(1, 23))
+LEVELS = (0.05, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,36 @@ def speed(people: int, variants: int, n_traits: int, workers: int) -> dict[str, 
     return found
 
 
+def imbalance(people: int, variants: int, controls_per_case: int) -> dict[str, list[float]]:
+    """Share of p below each level, over that level, by allele frequency and kind of test."""
+    rng = np.random.default_rng(2)
+    basis = covariate_basis(rng.standard_normal((people, 4)))
+    cases = np.zeros(people)
+    cases[rng.choice(people, round(people / (controls_per_case + 1)), replace=False)] = 1
+    null = null_model(cases, basis)
+    found = {}
+    for low, high in ((0.002, 0.01), (0.01, 0.05), (0.05, 0.5)):
+        below = {kind: np.zeros(len(LEVELS)) for kind in ("none", "approximate", "exact")}
+        cpu = dict.fromkeys(below, 0.0)
+        for _ in range(0, variants, 500):
+            frequency = rng.uniform(low, high, (500, 1)).astype(np.float32)
+            calls = (rng.random((500, people), dtype=np.float32) < frequency).astype(np.int8)
+            calls += rng.random((500, people), dtype=np.float32) < frequency
+            for kind in below:
+                started = time.process_time()
+                p = associate_binary(calls, [null], firth=kind).neg_log_10_p[:, 0]
+                cpu[kind] += time.process_time() - started
+                below[kind] += [(p > -np.log10(level)).sum() for level in LEVELS]
+        for kind, seen in below.items():
+            cells = []
+            for level, count in zip(LEVELS, seen, strict=True):
+                half = 1.96 * np.sqrt(level * (1 - level) / variants) / level
+                cells.append(f"{count / variants / level:.3f} (1 ± {half:.3f})")
+            print(f"frequency {low:g}–{high:g}, Firth {kind:12s}", *cells, f"{cpu[kind]:.1f} s CPU")
+            found[f"{low}-{high} {kind}"] = (seen / variants / np.array(LEVELS)).tolist()
+    return found
+
+
 def report(found: dict[str, np.ndarray]) -> Iterator[str]:
     for name, values in found.items():
         half = 1.96 * values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else 0.0
@@ -200,7 +234,7 @@ def report(found: dict[str, np.ndarray]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("speed", "relatives"))
+    parser.add_argument("what", choices=("speed", "relatives", "imbalance"))
     parser.add_argument("--genotypes", type=Path, help="the folder of hapmap3_957_bed")
     parser.add_argument("--people", type=int, default=10_000)
     parser.add_argument("--variants", type=int, default=34_000)
@@ -212,6 +246,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
+    if asked.what == "imbalance":
+        levels = imbalance(asked.people, asked.variants, 200)
+        if asked.out:
+            write_json(asked.out, levels)
+        return
     if asked.what == "speed":
         found = speed(asked.people, asked.variants, asked.traits, asked.workers)
         print("\n".join(f"{name:28s} {value:8.3f}" for name, value in found.items()))
