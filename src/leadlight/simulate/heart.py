@@ -213,8 +213,9 @@ def _place(
     left = np.clip(place, 0, points - 2).astype(np.intp)
     share = (place - left).astype(np.float32)[:, None]
     template = np.ascontiguousarray(drawn.leads_mv.T)
-    values = template[left]
-    values += share * (template[1:] - template[:-1])[left]
+    values = np.take(template[1:] - template[:-1], left, axis=0, mode="clip")
+    values *= share
+    values += np.take(template, left, axis=0, mode="clip")
     values *= np.repeat(size.astype(np.float32), length)[:, None]
     for begin, end, until, count in zip(
         first.tolist(), stop.tolist(), ends.tolist(), length.tolist(), strict=True

@@ -118,7 +118,11 @@ def make_noise(
         return None
     electrodes = len(ELECTRODES)
     half = n_samples // 2 + 1
-    white = rng.standard_normal((electrodes, 2 * half), dtype=np.float32).view(np.complex64)
+    # Uniform numbers of variance 1: thousands of frequencies add up to Gaussian noise anyway.
+    white = rng.random((electrodes, 2 * half), dtype=np.float32)
+    white -= np.float32(0.5)
+    white *= np.float32(np.sqrt(12.0))
+    bins = white.view(np.complex64)
     own = np.random.default_rng(rng.integers(0, 2**63))
     amplitude = np.zeros((electrodes, half), dtype=np.float32)
     if levels.log_psd is not None:
@@ -138,8 +142,8 @@ def make_noise(
         )
         shares = levels.muscle_mv * own.lognormal(0.0, 0.5, size=(electrodes, 1))
         amplitude = amplitude + (shares * _unit_power(shape, n_samples)).astype(np.float32)
-    potentials = scipy.fft.irfft(white * amplitude, n=n_samples, axis=1)
-    _artefacts(own, levels, potentials, frequency, white, amplitude, rate_hz)
+    potentials = scipy.fft.irfft(bins * amplitude, n=n_samples, axis=1)
+    _artefacts(own, levels, potentials, frequency, bins, amplitude, rate_hz)
     return independent_from_electrodes(potentials).astype(np.float32)
 
 
