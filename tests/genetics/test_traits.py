@@ -20,6 +20,7 @@ def people(ids: list[str], families: list[str] | None = None) -> People:
         "FID IID a b\n1 x 1 2.5\n2 y NA -9\n",
         "#FID\tIID\ta\tb\n1\tx\t1\t2.5\n2\ty\t.\t-9\n",
         "IID,a,b\nx,1,2.5\ny,,-9\n",
+        "  FID   IID  a    b\n    1   x  1  2.5\n    2   y NA   -9\n",
         "#IID\ta\tb\nx\t1.0\t2.5\ny\tnan\t-9\n\n",
         "record_id\ta\tb\nx\t1\t25e-1\ny\tNULL\t-9\n",
     ],

@@ -1,15 +1,19 @@
 """Phenotype and covariate tables, and their people matched with those of the genotypes."""
 
-import csv
 import gzip
+import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from leadlight.errors import LeadlightError
@@ -61,8 +65,8 @@ def read_person_table(
     """
     if not path.is_file():
         raise LeadlightError(f"{path} does not exist.")
-    names, texts = _parquet(path) if _is_parquet(path) else _text(path)
-    names = [names[0].removeprefix("#"), *names[1:]]
+    table = _parquet(path) if _is_parquet(path) else _text(path)
+    names = [table.column_names[0].removeprefix("#"), *table.column_names[1:]]
     family = 0 if names[0] == "FID" and len(names) > 1 else None
     person = 0 if family is None else 1
     if names[person] not in _PERSON_COLUMNS:
@@ -70,8 +74,8 @@ def read_person_table(
             f"{path} begins with the column {names[person]!r}.",
             advice="Expected FID IID, or IID, as PLINK 2 and REGENIE write them.",
         )
-    person_ids = tuple(map(str, texts[person]))
-    family_ids = None if family is None else tuple(map(str, texts[0]))
+    person_ids = _ids(table, person)
+    family_ids = None if family is None else _ids(table, 0)
     keys: Sequence[object] = person_ids
     if family_ids is not None:
         keys = list(zip(family_ids, person_ids, strict=True))
@@ -88,16 +92,14 @@ def read_person_table(
             f"{path} has no column {absent[0]!r}.",
             advice=f"It has {', '.join(names[person + 1 :][:20])}.",
         )
-    if len(set(names)) < len(names):
-        raise LeadlightError(f"{path} has two columns of one name.", advice="Rename one.")
     kept: list[str] = []
     values: list[npt.NDArray[np.float64]] = []
     for name in wanted:
-        for label, column in _numbers(path, name, texts[names.index(name)], categories):
+        for label, column in _numbers(path, name, table.column(names.index(name)), categories):
             kept.append(label)
             values.append(column)
-    table = np.stack(values, axis=1) if values else np.zeros((len(person_ids), 0))
-    return PersonTable(path, family_ids, person_ids, tuple(kept), table)
+    stacked = np.stack(values, axis=1) if values else np.zeros((len(person_ids), 0))
+    return PersonTable(path, family_ids, person_ids, tuple(kept), stacked)
 
 
 def match_people(
@@ -170,23 +172,28 @@ def _rows_in(table: PersonTable, people: People, by_family: bool) -> npt.NDArray
 
 
 def _numbers(
-    path: Path, name: str, values: Sequence[object], categories: bool
+    path: Path, name: str, values: pa.ChunkedArray, categories: bool
 ) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    try:
-        column = np.array(values, dtype=np.float64)  # the quick way where nothing is missing
-        column[~np.isfinite(column)] = np.nan
-        return [(name, column)]
-    except (ValueError, TypeError):
-        pass
-    words = ["" if value is None else str(value).strip() for value in values]
-    words = ["" if word.upper() in MISSING_WORDS else word for word in words]
-    try:
-        column = np.array([word or "nan" for word in words], dtype=np.float64)
-        column[~np.isfinite(column)] = np.nan
-        return [(name, column)]
-    except ValueError:
-        pass
-    distinct = sorted(set(words) - {""})
+    """A column's values, NaN where missing; columns of 0 and 1 where it holds words."""
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        values = pc.cast(values, pa.float64(), safe=False)
+    else:
+        trimmed = pc.utf8_trim_whitespace(values)
+        absent = pc.is_in(pc.utf8_upper(trimmed), value_set=pa.array(sorted(MISSING_WORDS)))
+        values = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed)
+        try:
+            values = pc.cast(values, pa.float64())
+        except pa.ArrowInvalid:
+            return _categories(path, name, values, categories)
+    column = values.to_numpy().astype(np.float64)
+    column[~np.isfinite(column)] = np.nan
+    return [(name, column)]
+
+
+def _categories(
+    path: Path, name: str, values: pa.ChunkedArray, categories: bool
+) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    distinct = sorted(word for word in pc.unique(values).to_pylist() if word is not None)
     if not categories:
         odd = next(word for word in distinct if not _is_number(word))
         raise LeadlightError(
@@ -198,11 +205,15 @@ def _numbers(
             f"{path}: column {name!r} has {len(distinct)} different words.",
             advice="Leave it out, or group them.",
         )
-    known = np.array([word != "" for word in words])
-    return [
-        (f"{name}={word}", np.where(known, [value == word for value in words], np.nan))
-        for word in distinct[1:]
-    ]
+    made = []
+    for word in distinct[1:]:
+        column = pc.cast(pc.cast(pc.equal(values, word), pa.int8()), pa.float64())
+        made.append((f"{name}={word}", pc.fill_null(column, np.nan).to_numpy().copy()))
+    return made
+
+
+def _ids(table: pa.Table, column: int) -> tuple[str, ...]:
+    return tuple("" if v is None else str(v).strip() for v in table.column(column).to_pylist())
 
 
 def _is_number(word: str) -> bool:
@@ -218,43 +229,56 @@ def _is_parquet(path: Path) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def _parquet(path: Path) -> tuple[list[str], list[Sequence[object]]]:
+def _parquet(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise LeadlightError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    columns: list[Sequence[object]] = []
-    for name in table.column_names:
-        column = table[name]
-        numeric = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-        first = name.removeprefix("#") in ("FID", *_PERSON_COLUMNS)
-        if numeric and not first:
-            columns.append(column.to_numpy())
-        else:
-            columns.append(["" if v is None else v for v in column.to_pylist()])
-    if not table.num_rows or not columns:
+    if not table.num_rows or not table.num_columns:
         raise LeadlightError(f"{path} is empty.")
-    return list(table.column_names), columns
+    return table
 
 
-def _text(path: Path) -> tuple[list[str], list[Sequence[object]]]:
-    opened = gzip.open if path.suffix == ".gz" else open
+def _text(path: Path) -> pa.Table:
+    """The table with every column as text, and so compact enough for half a million people."""
     try:
+        opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            lines = stream.read().splitlines()
+            header, second = stream.readline().strip("\r\n"), stream.readline()
+        if not second.strip():
+            raise LeadlightError(f"{path} has no rows.", advice="Expected a header and a row each.")
+        mark = next((one for one in ("\t", ",") if one in header), " ")
+        # PLINK 1 filled columns up with spaces: such a file is read as if it had one each.
+        ragged = mark == " " and second.rstrip("\r\n") != " ".join(second.split())
+        source: Any = io.BytesIO(_one_space(path)) if ragged else path
+        names = [name.strip() for name in (header.split() if mark == " " else header.split(mark))]
+        if len(set(names)) < len(names):
+            raise LeadlightError(f"{path} has two columns of one name.", advice="Rename one.")
+        table = pa_csv.read_csv(
+            source,
+            read_options=pa_csv.ReadOptions(skip_rows=1, column_names=names, use_threads=False),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=mark, quote_char='"' if mark == "," else False
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
     except (UnicodeDecodeError, OSError, EOFError) as error:
         raise LeadlightError(f"{path} cannot be read as text: {error}.") from error
-    lines = [line for line in lines if line.strip()]
-    if len(lines) < 2:
-        raise LeadlightError(f"{path} has no rows.", advice="Expected a header and a row a person.")
-    mark = next((one for one in ("\t", ",") if one in lines[0]), None)
-    rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
-    width = len(rows[0])
-    wrong = next((i for i, row in enumerate(rows) if len(row) != width), None)
-    if wrong is not None:
+    except pa.ArrowInvalid as error:
+        wrong = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
+        if wrong is None:
+            reason = str(error).splitlines()[0]
+            raise LeadlightError(f"{path} cannot be read as text: {reason}") from error
         raise LeadlightError(
-            f"{path}: row {wrong + 1} has {len(rows[wrong])} columns, the header has {width}.",
+            f"{path}: row {wrong[1]} has {wrong[3]} columns, the header has {wrong[2]}.",
             advice="The file may be cut off.",
-        )
-    columns: list[Sequence[object]] = list(zip(*rows[1:], strict=True))
-    return [name.strip() for name in rows[0]], columns
+        ) from error
+    return table
+
+
+def _one_space(path: Path) -> bytes:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as stream:
+        return b"\n".join(b" ".join(line.split()) for line in stream)
