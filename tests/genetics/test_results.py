@@ -7,7 +7,12 @@ import pyarrow as pa
 import pytest
 
 from leadlight.errors import LeadlightError
-from leadlight.genetics.results import read_region, write_gwas_ssf, write_trait
+from leadlight.genetics.results import (
+    PartialResults,
+    read_region,
+    write_gwas_ssf,
+    write_trait,
+)
 
 ROWS = 400_000
 
@@ -96,3 +101,18 @@ def test_gwas_ssf_text_numbers_x_and_keeps_rs_numbers_only(tmp_path: Path) -> No
 def test_a_region_of_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LeadlightError, match="does not exist"):
         read_region(tmp_path / "no.parquet", "1", 0, 1)
+
+
+def test_a_full_disk_is_an_error_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("leadlight.genetics.results.os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        PartialResults(tmp_path / "partial", {}, 3, 1_000, 4)
+    monkeypatch.undo()
+    results = PartialResults(tmp_path / "partial", {}, 3, 1_000, 4)
+    assert np.isnan(results.statistics).all()
+    assert not results.done.any()

@@ -1,10 +1,11 @@
 """Summary statistics on disk: a store that a killed run goes on from, and one table per trait."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,12 +52,10 @@ class PartialResults:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-        mode: Literal["r+", "w+"] = "r+" if same else "w+"
-        self.statistics = np.memmap(
-            folder / "statistics.f32", np.float32, mode, shape=(4, n_traits, n_variants)
-        )
-        self.n = np.memmap(folder / "n.i32", np.int32, mode, shape=(n_traits, n_variants))
-        self.failed = np.memmap(folder / "failed.i8", np.int8, mode, shape=self.n.shape)
+        shape = (n_traits, n_variants)
+        self.statistics = _on_disk(folder / "statistics.f32", np.float32, (4, *shape), same)
+        self.n = _on_disk(folder / "n.i32", np.int32, shape, same)
+        self.failed = _on_disk(folder / "failed.i8", np.int8, shape, same)
         if same:
             self.done = np.load(folder / "done.npy")
         else:
@@ -76,6 +75,18 @@ class PartialResults:
     def remove(self) -> None:
         """Delete the folder: the tables are written."""
         shutil.rmtree(self.folder)
+
+
+def _on_disk(path: Path, kind: type[Any], shape: tuple[int, ...], there: bool) -> Any:
+    """An array in a file whose room on the disk is taken beforehand.
+
+    A full disk is then an OSError at the start; found out while writing, it would be a crash.
+    """
+    if not there:
+        with path.open("wb") as stream:
+            size = int(np.prod(shape)) * np.dtype(kind).itemsize
+            os.posix_fallocate(stream.fileno(), 0, max(size, 1))
+    return np.memmap(path, kind, "r+", shape=shape)
 
 
 def write_trait(

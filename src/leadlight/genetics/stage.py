@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from leadlight.atomic import refuse_overwrite
 from leadlight.errors import LeadlightError
 from leadlight.genetics.association import GwasSummary, associate
 from leadlight.genetics.designs import rank_normal
@@ -45,6 +46,10 @@ def run_gwas(
         raise LeadlightError(f"{transform!r} is no transform.", advice="none or rank-normal.")
     source = open_genotypes(genotypes, cache=out / CACHE, build=build)
     described = read_person_table(phenotypes, traits)
+    for name in described.columns:  # before the hours that components and tests may take
+        refuse_overwrite(out / f"{name}.parquet", overwrite)
+        if sex_interaction:
+            refuse_overwrite(out / f"{name}.sex.parquet", overwrite)
     adjusted = None if covariates is None else read_person_table(covariates, categories=True)
     matched = match_people(source.people, described, adjusted)
     if components:
