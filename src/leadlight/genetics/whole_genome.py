@@ -39,6 +39,7 @@ from leadlight.genetics.background_calibration import (
 )
 from leadlight.genetics.binary import fit_logistic
 from leadlight.genetics.ridge import (
+    KEPT_IN_MEMORY,
     Calls,
     Floats,
     ReadPeople,
@@ -74,6 +75,7 @@ def whole_genome_regression(
     folds: int = 5,
     heritabilities: Sequence[float] = HERITABILITIES,
     workers: int | None = None,
+    memory_mb: int = 2000,
     source: str = "",
     calibrate: bool = True,
     seed: int = 1,
@@ -86,7 +88,8 @@ def whole_genome_regression(
     missing or floats with NaN; it is never called by two threads at once. chromosomes: (variant,),
     each chromosome's variants together; prune them for linkage first. traits: (person, trait), NaN
     missing; binary ones 0 and 1. covariates: (person, covariate) without the constant, complete.
-    source: names the genotypes (a fingerprint, say).
+    source: names the genotypes (a fingerprint, say). memory_mb: fewer blocks are worked on at a time
+    where they would need more.
 
     Returns, and writes to `folder / STORE`, a dataset with `loco` (trait, chromosome, person)
     float32: predictions without each chromosome, in the trait's unit (binary: log odds), NaN where
@@ -121,8 +124,16 @@ def whole_genome_regression(
         if calibrate:
             simulated = simulate_traits(read, names, blocks, basis, seed)
             columns = np.concatenate([residuals, simulated.values], axis=1)
+    at_once = memory_mb * 1_000_000 // _block_bytes(blocks, columns, folds, heritabilities)
     predictors, power = _level_0(
-        read, blocks, basis, columns, folds, heritabilities, level_0, _workers(workers)
+        read,
+        blocks,
+        basis,
+        columns,
+        folds,
+        heritabilities,
+        level_0,
+        max(1, min(_workers(workers), at_once)),
     )
     of_chromosome = np.repeat([names[first] for first, _ in blocks], len(heritabilities))
     left_out = [*dict.fromkeys(names.tolist()), NO_CHROMOSOME]
@@ -293,6 +304,20 @@ def _level_0(
     paths = [level_0 / f"block_{number:05d}.npy" for number in range(len(blocks))]
     powers = np.stack([np.load(_power(path)) for path in paths]).sum(axis=0)
     return [np.load(path, mmap_mode="r") for path in paths], powers
+
+
+def _block_bytes(
+    blocks: Sequence[tuple[int, int]],
+    columns: Floats,
+    folds: int,
+    heritabilities: Sequence[float],
+) -> int:
+    """Roughly what one block of level 0 needs: calls, Gram matrices and predictions."""
+    variants = max(last - first for first, last in blocks)
+    people, n_columns = len(columns), len(columns.T)
+    calls = people * variants + min(4 * people * variants, KEPT_IN_MEMORY)
+    predictions = 4 * people * n_columns * len(heritabilities)
+    return calls + 4 * variants**2 * (folds + 4) + predictions
 
 
 def _power(path: Path) -> Path:
