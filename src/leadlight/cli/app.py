@@ -28,8 +28,9 @@ app = typer.Typer(
     help=(
         "Opens the black box of the 12-lead ECG. Research software, **not a medical device**.\n\n"
         "The usual order: `import` recordings into a study folder, `classify` them, `explain` a "
-        "diagnosis, read the `report`. `explain` given files does all four. `demo` shows it on "
-        "what ships with the program."
+        "diagnosis, read the `report`. `explain` given files does all four. `latent` finds the "
+        "factors that median beats are made of, `gwas` tests traits against genotypes, `simulate` "
+        "makes people whose truth is known. `demo` shows it on what ships with the program."
     ),
 )
 app.command("demo")(demo)
@@ -72,8 +73,8 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo(
-            "leadlight: stopped. What was finished stays; import, measure and explain go on from "
-            "there when given again.",
+            "leadlight: stopped. What was finished stays; import, measure, explain, simulate and "
+            "gwas go on from there when given again.",
             err=True,
         )
         sys.exit(130)
