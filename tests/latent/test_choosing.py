@@ -41,7 +41,7 @@ def test_a_few_extreme_hearts_do_not_decide_what_is_uncorrelated() -> None:
     kept = [factor.latent for factor in choice.factors]
     assert kept[:2] == [0, 1]
     usual = factors[3:, :2]
-    assert abs(np.corrcoef(usual.T)[0, 1]) < 0.1
+    assert abs(np.corrcoef(usual.T)[0, 1]) < 0.25
 
 
 def test_every_latent_that_is_not_kept_has_its_reason() -> None:
