@@ -133,7 +133,8 @@ def interpolated(shares: Floats, ratios: Sequence[float]) -> Floats:
     """(trait,) calibrations at these heritabilities, given those of all `jobs()`; 1 at zero."""
     known = np.array(SHARES)
     means = np.asarray(ratios).reshape(len(known), -1).mean(axis=1)
-    return np.interp(shares, np.append(0, known), np.append(1, means))
+    found: Floats = np.interp(shares, np.append(0, known), np.append(1, means))
+    return found
 
 
 def jobs() -> list[tuple[float, int, int]]:
@@ -150,4 +151,5 @@ def explained(power: Floats, n_traits: int, freedom: int) -> Floats:
     whole = products[n_traits : n_traits + 2 * SIMULATED].mean() - 1
     if whole <= 0:
         return np.zeros(n_traits)
-    return np.clip((products[:n_traits] - 1) / whole, 0, 1)
+    shares: Floats = np.clip((products[:n_traits] - 1) / whole, 0, 1)
+    return shares

@@ -88,8 +88,8 @@ def whole_genome_regression(
     missing or floats with NaN; it is never called by two threads at once. chromosomes: (variant,),
     each chromosome's variants together; prune them for linkage first. traits: (person, trait), NaN
     missing; binary ones 0 and 1. covariates: (person, covariate) without the constant, complete.
-    source: names the genotypes (a fingerprint, say). memory_mb: fewer blocks are worked on at a time
-    where they would need more.
+    source: names the genotypes (a fingerprint, say). memory_mb: fewer blocks at a time are worked
+    on where they would need more.
 
     Returns, and writes to `folder / STORE`, a dataset with `loco` (trait, chromosome, person)
     float32: predictions without each chromosome, in the trait's unit (binary: log odds), NaN where
