@@ -54,7 +54,9 @@ def evaluate(
     beside principal components of the same number and training beats), `repeatability.parquet`
     (per factor, where the strips are there), `probes.parquet`, `classifier.parquet` (logits through
     factors, where `leadlight classify` has run) and `summary.json`. Records that the model was
-    fitted to are left out, by its list `trained-on.parquet`.
+    fitted to are left out, by its list `trained-on.parquet`; but probes and the classifier need
+    many records and take all of the study, cross-validated by patient: the factor model saw some of
+    these beats (`probed.fitted_to` in the summary), never their labels.
 
     Args:
         study: a study that has been measured.
@@ -71,8 +73,8 @@ def evaluate(
     home = study / "latent" / model.card.model.name
     folder = home / "evaluation"
     refuse_overwrite(folder, overwrite)
-    beats = gather_beats([study], cache or home / "cache").of_split(*splits)
-    beats, n_seen = unseen(model, beats)
+    everyone = gather_beats([study], cache or home / "cache")
+    beats, n_seen = unseen(model, everyone.of_split(*splits))
     if len(beats) < 10:
         raise LeadlightError(
             f"{study} has {len(beats)} records in {', '.join(splits)} that "
@@ -104,16 +106,23 @@ def evaluate(
             "noise_floor_mae_uv": list(patient_interval(floor, named, seed=seed)),
             "records": len(halves.rows),
         }
-    if len(beats) >= _LEAST_PROBED:
-        wanted = beats.records.select("record_id")
+    if len(everyone) >= _LEAST_PROBED:
+        factors = model.encode_all(everyone).factors
+        summary["probed"] = {
+            "records": len(everyone),
+            "fitted_to": len(everyone) - len(unseen(model, everyone)[0]),
+        }
+        wanted = everyone.records.select("record_id")
         measured = wanted.join(
             pl.read_parquet(study / "measurements.parquet"),
             on="record_id", how="left", maintain_order="left",
         )  # fmt: skip
         logits = classifier_logits(study, classifier, wanted["record_id"].to_list())
-        tables["probes"] = probe_table(found.factors, beats, measured, classifier=logits, seed=seed)
+        tables["probes"] = probe_table(factors, everyone, measured, classifier=logits, seed=seed)
         if logits is not None:
-            tables["classifier"] = classifier_table(model, found.factors, logits, patients, seed)
+            tables["classifier"] = classifier_table(
+                model, factors, logits, everyone.records["patient_id"].to_list(), seed
+            )
     with written_whole(folder) as partial:
         partial.mkdir(parents=True)
         for name, table in tables.items():

@@ -135,8 +135,8 @@ def _lead_title(panel: Axes, lead: str) -> None:
 
 def _band(panel: Axes, time: npt.NDArray[Any], share: npt.NDArray[Any]) -> None:
     twin = panel.twinx()
-    twin.fill_between(time, share, color="#d9dce0", linewidth=0)
-    twin.set_ylim(0, 4)
+    twin.fill_between(time, share, color="#cfd4da", linewidth=0)
+    twin.set_ylim(0, 3)
     twin.set_yticks([])
     twin.set_zorder(panel.get_zorder() - 1)
     panel.patch.set_visible(False)
