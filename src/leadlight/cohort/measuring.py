@@ -326,9 +326,10 @@ def _measure_one(recording: Recording, medians: Medians) -> _Measured:
     except Exception as error:  # one record's fault must not end the measuring of many
         return _failed(recording.record_id, f"measuring failed: {type(error).__name__}")
     fiducials, beat = found.fiducials, found.beat
-    lead_order = fiducials.per_lead.sel(lead=list(LEADS))
-    points = np.concatenate([lead_order.values, fiducials.global_.values[None]])
-    by_lead = fiducials.confidence_per_lead.sel(lead=list(LEADS)).values
+    named = list(fiducials.per_lead.indexes["lead"])
+    order = [named.index(lead) for lead in LEADS]
+    points = np.concatenate([fiducials.per_lead.values[order], fiducials.global_.values[None]])
+    by_lead = fiducials.confidence_per_lead.values[order]
     sure = np.concatenate([by_lead, fiducials.confidence.values[None]]).min(axis=-1)
     values = {
         name: None if np.isnan(value) else value

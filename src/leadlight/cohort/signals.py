@@ -23,7 +23,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
 
-from leadlight.ecg.leads import LEADS, as_leads
+from leadlight.ecg.leads import LEADS, as_leads, named_rows
 
 MISSING = -32768
 LIMIT_UV = 32767
@@ -45,7 +45,8 @@ def to_microvolts(signal_mv: xr.DataArray) -> tuple[Microvolts, bool]:
         (lead, sample) int16 in the order of `LEADS`, and whether anything was clipped: values
         beyond ±32.767 mV are set to that limit, never wrapped.
     """
-    values = signal_mv.sel(lead=list(LEADS)).transpose("lead", "sample").to_numpy()
+    names, rows = named_rows(signal_mv)
+    values = rows if tuple(names) == LEADS else rows[[names.index(lead) for lead in LEADS]]
     microvolts = np.rint(values.astype(np.float64) * UV_PER_MV)
     missing = np.isnan(microvolts)
     clipped = bool((np.abs(microvolts) > LIMIT_UV).any())

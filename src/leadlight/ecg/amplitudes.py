@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from leadlight.ecg.intervals import limit_samples
+from leadlight.ecg.intervals import Limits, limit_samples
+from leadlight.ecg.leads import named_rows
 
 Array = npt.NDArray[np.floating]
 
@@ -54,7 +55,7 @@ def qrs_waves(qrs_mv: Array, rate_hz: float) -> dict[str, float]:
 
 
 def wave_amplitudes(
-    beat_mv: xr.DataArray, limits: xr.DataArray, rate_hz: float, last_own: float
+    beat_mv: xr.DataArray, limits: xr.DataArray | Limits, rate_hz: float, last_own: float
 ) -> dict[str, float]:
     """All amplitudes of one beat.
 
@@ -63,15 +64,16 @@ def wave_amplitudes(
 
     Args:
         beat_mv: (lead, sample).
-        limits: (wave, point) over all leads, in samples; NaN where a wave is absent.
+        limits: (wave, point) over all leads, or by their names, in samples; NaN where a wave is
+            absent.
         rate_hz: of the samples.
         last_own: the last sample that is free of the next beat's QRS.
 
     Returns:
         `p_mv_I`, `q_mv_I`, ..., `t_mv_V6`; NaN where the wave, its limits or the lead are absent.
     """
-    leads = [str(lead) for lead in beat_mv["lead"].values]
-    values = beat_mv.transpose("lead", "sample").values.astype(np.float64)
+    leads, rows = named_rows(beat_mv)
+    values = rows.astype(np.float64)
     at = limit_samples(limits)
     found: dict[str, Array] = {}
     nothing = np.full(len(leads), np.nan)

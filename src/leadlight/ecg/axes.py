@@ -5,8 +5,6 @@ baseline minus what is below), not its largest amplitude. 0° points to the left
 feet.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -35,12 +33,12 @@ INVERSE_DOWER = np.array(
 _LEAST_SHARE = 0.03
 
 
-def net_areas(wave_mv: Mapping[str, Array], baseline_mv: Mapping[str, Array]) -> dict[str, float]:
-    """Net area of a wave per lead, in mV times samples: the sum of what lies off the baseline.
+def net_areas(wave_mv: Array, baseline_mv: Array) -> Array:
+    """(lead) net area of a wave, in mV times samples: the sum of what lies off the baseline.
 
-    Both arguments: (sample,) per lead; the baseline may slope.
+    Both arguments: (lead, sample); the baseline may slope, or be a level per lead, (lead, 1).
     """
-    return {lead: float(np.sum(wave - baseline_mv[lead])) for lead, wave in wave_mv.items()}
+    return np.asarray((wave_mv - baseline_mv).sum(axis=1))
 
 
 def frontal_axis_deg(areas: dict[str, float]) -> float:

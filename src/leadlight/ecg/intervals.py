@@ -11,8 +11,14 @@ FRAMINGHAM_MS_PER_S = 154.0
 HODGES_MS_PER_BPM = 1.75
 
 
-def limit_samples(limits: xr.DataArray) -> dict[tuple[str, str], float]:
-    """The limits of one beat, (wave, point), by the names of wave and point."""
+# Samples by wave and point: ("QRS", "onset").
+Limits = dict[tuple[str, str], float]
+
+
+def limit_samples(limits: xr.DataArray | Limits) -> Limits:
+    """The limits of one beat, (wave, point), by the names of wave and point; given so, as given."""
+    if isinstance(limits, dict):
+        return limits
     waves, points = limits.coords["wave"].values, limits.coords["point"].values
     ordered = limits if limits.dims == ("wave", "point") else limits.transpose("wave", "point")
     values = ordered.values
@@ -57,7 +63,7 @@ def corrected_qt(qt_ms: float, rr_ms: float) -> dict[str, float]:
 
 
 def wave_intervals(
-    limits: xr.DataArray, t_peak: float, rr_ms: float, rate_hz: float
+    limits: xr.DataArray | Limits, t_peak: float, rr_ms: float, rate_hz: float
 ) -> dict[str, float]:
     """Intervals of one beat from its wave limits over all leads.
 
@@ -66,7 +72,7 @@ def wave_intervals(
     Rautaharju et al. 2009).
 
     Args:
-        limits: (wave, point) in samples; NaN where a wave is absent.
+        limits: (wave, point) in samples, or by their names; NaN where a wave is absent.
         t_peak: the peak of the T vector's size, in the same samples.
         rr_ms: mean RR.
         rate_hz: of the samples.

@@ -4,6 +4,8 @@ Two limb leads span all six (Einthoven 1912, Goldberger 1942): III = II - I,
 aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
 """
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -80,7 +82,20 @@ def complete_leads(
 
 def as_leads(signal_mv: npt.NDArray[np.float32]) -> xr.DataArray:
     """Label a (lead, sample) array in the order of `LEADS`."""
-    return xr.DataArray(signal_mv, dims=("lead", "sample"), coords={"lead": list(LEADS)})
+    return xr.DataArray(signal_mv, dims=("lead", "sample"), coords=_lead_coordinate())
+
+
+@cache  # building labels takes longer than what is done to many a signal
+def _lead_coordinate() -> xr.Coordinates:
+    return xr.Coordinates({"lead": list(LEADS)})
+
+
+def named_rows(signal_mv: xr.DataArray) -> tuple[list[str], npt.NDArray[np.floating]]:
+    """The names and the bare (lead, sample) of a labelled signal; no copy is made."""
+    ordered = (
+        signal_mv if signal_mv.dims == ("lead", "sample") else signal_mv.transpose("lead", ...)
+    )
+    return [str(name) for name in signal_mv.indexes["lead"]], ordered.values
 
 
 def algebra_residual_mv(signal_mv: xr.DataArray) -> dict[str, float]:

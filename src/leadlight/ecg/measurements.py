@@ -6,6 +6,7 @@ cannot be measured is NaN, with the reason in `Measurements.absent`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ from leadlight.ecg.axes import (
     mean_vector,
     net_areas,
 )
-from leadlight.ecg.delineation import Fiducials, delineate
-from leadlight.ecg.intervals import limit_samples, rate_and_rr, wave_intervals
-from leadlight.ecg.leads import LEADS
+from leadlight.ecg.delineation import POINTS, WAVES, Fiducials, delineate
+from leadlight.ecg.intervals import Limits, limit_samples, rate_and_rr, wave_intervals
+from leadlight.ecg.leads import LEADS, named_rows
 from leadlight.ecg.median_beat import (
     R_SAMPLE,
     RATE_HZ,
@@ -36,7 +37,7 @@ from leadlight.ecg.median_beat import (
     cart_median_beat,
     median_beat,
 )
-from leadlight.ecg.qrs_limits import sharpen_qrs
+from leadlight.ecg.qrs_limits import sharp_qrs, sharpen_qrs
 from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
@@ -109,14 +110,14 @@ QUANTITIES |= {
 
 # Which quantile of the leads' own limits is the limit over all leads. Between the halves of a
 # recording PR differs less by 0.3 than by 0.2 or less, where one lead's early reading decides. P
-# ends by 0.65 lie 1 ms before those of simulated hearts and 9 ms behind a cart's, by 0.8 1 ms
-# behind and beyond 10. T ends by 0.9 lie 3 ms behind those by 0.8 and nearer to a cart's (benchmarks/measure.py).
+# ends by 0.65 lie 1 ms before those of simulated hearts and 9 ms behind a cart's. T ends by 0.9 lie
+# 3 ms behind those by 0.8 and nearer to a cart's (benchmarks/measure.py).
 LEAD_QUANTILES = {("P", "onset"): 0.3, ("P", "offset"): 0.65, ("T", "offset"): 0.9}
 # A wave is there where this share of the beats have it.
 _LEAST_SHARE = 0.5
 
 _SLACK = {"deg": 1e-6}
-_Limits = dict[tuple[str, str], float]
+_Samples = npt.NDArray[np.float64]
 _SEARCH_SAMPLES = 5
 
 
@@ -170,9 +171,10 @@ def measure_recording(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecord
         )
     fiducials = delineate(signal_mv, rate_hz, r_peaks)
     beat = median_beat(signal_mv, rate_hz, r_peaks)
-    limits = limits_on_median(fiducials, beat)
-    found = measure(beat, limits, r_peaks, rate_hz)
-    return MeasuredRecording(as_on_median(fiducials, beat, limits), beat, limits, found)
+    together = _over_beats(fiducials, beat)
+    limits = _on_median(fiducials, beat, together)
+    found = _measured(beat, _by_name(limits), r_peaks, rate_hz)
+    return MeasuredRecording(_moved(fiducials, limits - together), beat, _labelled(limits), found)
 
 
 def on_cart_median(found: MeasuredRecording, recording: Recording) -> MeasuredRecording:
@@ -207,27 +209,30 @@ def measure(
         r_peaks: (beat) R in samples of the strip.
         rate_hz: of the strip.
     """
-    leads = {
-        str(lead): row.astype(np.float64)
-        for lead, row in zip(beat.beat_mv["lead"].values, beat.beat_mv.values, strict=True)
-    }
-    present = {lead: row for lead, row in leads.items() if np.isfinite(row).all()}
+    return _measured(beat, limit_samples(limits), r_peaks, rate_hz)
+
+
+def _measured(
+    beat: MedianBeat, at: Limits, r_peaks: npt.NDArray[np.int64], rate_hz: float
+) -> Measurements:
+    names, rows = named_rows(beat.beat_mv)
+    has = np.isfinite(rows).all(axis=1)
+    present = [name for name, whole in zip(names, has, strict=True) if whole]
+    values = rows[has].astype(np.float64)
     found = rate_and_rr(r_peaks, rate_hz)
     found["other_shape_share"] = beat.other_shape_share
-    at = limit_samples(limits)
-    t_peak = _t_peak(present, at)
-    found |= wave_intervals(limits, t_peak, found["rr_ms"], RATE_HZ)
-    found |= _axes_and_angles(present, at)
-    amplitudes = wave_amplitudes(beat.beat_mv, limits, RATE_HZ, beat.own[1] - 1)
+    found |= wave_intervals(at, _t_peak(values, at), found["rr_ms"], RATE_HZ)
+    found |= _axes_and_angles(present, values, at)
+    amplitudes = wave_amplitudes(beat.beat_mv, at, RATE_HZ, beat.own[1] - 1)
     found |= voltage_sums(amplitudes) | amplitudes
-    return _judged(found, at, len(r_peaks), [lead for lead in leads if lead not in present])
+    return _judged(found, at, len(r_peaks), [name for name in names if name not in present])
 
 
 def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     """(wave, point) wave limits on the median beat, over all leads.
 
     Limits of P and the end of T are read over the leads (`limits_over_leads`). QRS onset and offset
-    are read where the vector of the median beat begins and ends to move
+    are read where the leads of the median beat begin to move and settle
     (`qrs_limits.sharpen_qrs`), which takes the beats' own noise out. Peaks and the onset of T are
     the medians over the beats.
 
@@ -238,7 +243,7 @@ def limits_on_median(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     Returns:
         Samples of the median beat, fractional; NaN where a wave is absent.
     """
-    return sharpen_qrs(beat, limits_over_leads(fiducials, beat))
+    return _labelled(_on_median(fiducials, beat, _over_beats(fiducials, beat)))
 
 
 def limits_over_leads(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
@@ -248,41 +253,112 @@ def limits_over_leads(fiducials: Fiducials, beat: MedianBeat) -> xr.DataArray:
     (`LEAD_QUANTILES`). An interval is defined by the first onset and the last offset in any lead
     (Kligfield et al. 2007, Rautaharju et al. 2009), and one misread lead must not set it.
     """
-    together = limits_over_beats(fiducials, beat)
-    used = np.flatnonzero(beat.used)
-    if not used.size:
-        return together
-    from_r = fiducials.per_lead.values[:, used] - beat.r_samples[used][:, None, None]
-    samples = from_r * RATE_HZ / fiducials.rate_hz + R_SAMPLE
-    waves, points = (together[axis].values.tolist() for axis in ("wave", "point"))
-    values = together.values.copy()
-    for (wave, point), quantile in LEAD_QUANTILES.items():
-        at = waves.index(wave), points.index(point)
-        by_lead = samples[:, :, at[0], at[1]].T
-        seen = by_lead[:, np.isfinite(by_lead).mean(axis=0) >= _LEAST_SHARE]
-        if np.isfinite(values[at]) and seen.size:
-            values[at] = np.quantile(_middles(seen), quantile)
-    return together.copy(deep=False, data=values)
+    return _labelled(_over_leads(fiducials, beat, _over_beats(fiducials, beat)))
+
+
+def limits_over_beats(
+    fiducials: Fiducials, beat: MedianBeat, *, least_share: float = _LEAST_SHARE
+) -> xr.DataArray:
+    """(wave, point) the median of the averaged beats' own limits, on the median beat.
+
+    A wave that fewer than `least_share` of the beats have is absent. Otherwise as
+    `limits_on_median`.
+    """
+    return _labelled(_over_beats(fiducials, beat, least_share))
 
 
 def as_on_median(fiducials: Fiducials, beat: MedianBeat, limits: xr.DataArray) -> Fiducials:
     """The fiducials with the limits over all leads moved to agree with the median beat's.
 
     The median beat's limits differ from the median of the beats' own (`limits_on_median`), those of
-    the QRS by some 10 ms. Each beat's global limits are moved by that difference, so that the table
-    of fiducials and the intervals say the same; a limit that would pass its own wave's peak or the
-    wave beside it stops there. Readings of single leads stay as they are.
+    the QRS by some milliseconds. Each beat's global limits are moved by that difference, so that
+    the table of fiducials and the intervals say the same; a limit that would pass its own wave's
+    peak or the wave beside it stops there. Readings of single leads stay as they are.
     """
-    before, after = limit_samples(limits_over_beats(fiducials, beat)), limit_samples(limits)
-    waves, points = (fiducials.global_[axis].values.tolist() for axis in ("wave", "point"))
+    after = limits.transpose("wave", "point").values
+    return _moved(fiducials, after - _over_beats(fiducials, beat))
+
+
+def _labelled(limits: _Samples) -> xr.DataArray:
+    """(wave, point) with its names."""
+    return _no_limits().copy(deep=False, data=limits)
+
+
+@cache  # building labels takes longer than reading limits
+def _no_limits() -> xr.DataArray:
+    return xr.DataArray(
+        np.full((3, 3), np.nan),
+        dims=("wave", "point"),
+        coords={"wave": list(WAVES), "point": list(POINTS)},
+    )
+
+
+def _by_name(limits: _Samples) -> Limits:
+    """(wave of WAVES, point of POINTS) by names."""
+    return {
+        (wave, point): value
+        for wave, row in zip(WAVES, limits.tolist(), strict=True)
+        for point, value in zip(POINTS, row, strict=True)
+    }
+
+
+def _over_beats(
+    fiducials: Fiducials, beat: MedianBeat, least_share: float = _LEAST_SHARE
+) -> _Samples:
+    """(wave, point) of `limits_over_beats`."""
+    used = np.flatnonzero(beat.used)
+    samples = _on_beat(fiducials.global_.values[used], fiducials, beat, used)
+    if not len(used):
+        return np.full(samples.shape[1:], np.nan)
+    has = np.isfinite(samples).mean(axis=0)
+    return np.where(has >= least_share, _middles(samples), np.nan)
+
+
+def _over_leads(fiducials: Fiducials, beat: MedianBeat, together: _Samples) -> _Samples:
+    """(wave, point) of `limits_over_leads`; `together`: of `limits_over_beats`."""
+    used = np.flatnonzero(beat.used)
+    limits = together.copy()
+    if not used.size:
+        return limits
+    samples = _on_beat(fiducials.per_lead.values[:, used], fiducials, beat, used)
+    for (wave, point), quantile in LEAD_QUANTILES.items():
+        at = WAVES.index(wave), POINTS.index(point)
+        by_lead = samples[:, :, at[0], at[1]].T
+        seen = by_lead[:, np.isfinite(by_lead).mean(axis=0) >= _LEAST_SHARE]
+        if np.isfinite(limits[at]) and seen.size:
+            limits[at] = np.quantile(_middles(seen), quantile)
+    return limits
+
+
+def _on_median(fiducials: Fiducials, beat: MedianBeat, together: _Samples) -> _Samples:
+    """(wave, point) of `limits_on_median`; `together`: of `limits_over_beats`."""
+    limits = _over_leads(fiducials, beat, together)
+    qrs = WAVES.index("QRS")
+    limits[qrs, ::2] = sharp_qrs(beat, *limits[qrs, ::2].tolist())
+    return limits
+
+
+def _on_beat(
+    points: npt.NDArray[np.floating],
+    fiducials: Fiducials,
+    beat: MedianBeat,
+    used: npt.NDArray[np.int64],
+) -> _Samples:
+    """(..., beat, wave, point) from samples of the strip to samples of the median beat."""
+    from_r = points - beat.r_samples[used][:, None, None]
+    return np.asarray(from_r * RATE_HZ / fiducials.rate_hz + R_SAMPLE)
+
+
+def _moved(fiducials: Fiducials, by: _Samples) -> Fiducials:
+    """The limits over all leads of every beat moved by (wave, point) samples of the median beat."""
     moved = fiducials.global_.values.copy()
     to_strip = fiducials.rate_hz / RATE_HZ
 
     def column(wave: str, point: str) -> npt.NDArray[np.float32]:
-        return moved[:, waves.index(wave), points.index(point)]
+        return moved[:, WAVES.index(wave), POINTS.index(point)]
 
     def shifted(wave: str, point: str, behind: Any, ahead: Any) -> None:
-        shift = (after[wave, point] - before[wave, point]) * to_strip
+        shift = by[WAVES.index(wave), POINTS.index(point)] * to_strip
         old = column(wave, point)
         if np.isfinite(shift):
             # fmax and fmin pass over a neighbour that is absent.
@@ -299,24 +375,6 @@ def as_on_median(fiducials: Fiducials, beat: MedianBeat, limits: xr.DataArray) -
     return replace(fiducials, global_=fiducials.global_.copy(deep=False, data=moved))
 
 
-def limits_over_beats(
-    fiducials: Fiducials, beat: MedianBeat, *, least_share: float = _LEAST_SHARE
-) -> xr.DataArray:
-    """(wave, point) the median of the averaged beats' own limits, on the median beat.
-
-    A wave that fewer than `least_share` of the beats have is absent. Otherwise as
-    `limits_on_median`.
-    """
-    used = np.flatnonzero(beat.used)
-    from_r = fiducials.global_.values[used] - beat.r_samples[used][:, None, None]
-    samples = from_r * RATE_HZ / fiducials.rate_hz + R_SAMPLE
-    has = np.isfinite(samples)
-    middle = np.full(samples.shape[1:], np.nan)
-    if len(used):
-        middle = np.where(has.mean(axis=0) >= least_share, _middles(samples), np.nan)
-    return fiducials.global_.isel(beat=0, drop=True).copy(deep=False, data=middle)
-
-
 def _middles(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Medians over the first axis of what is not NaN; NaN where nothing is."""
     ordered = np.sort(samples, axis=0)  # NaN last
@@ -326,13 +384,12 @@ def _middles(samples: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.asarray((pair[0] + pair[1])[0] / 2, dtype=np.float64)
 
 
-def _t_peak(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> float:
-    """Where the T vector is largest, between samples by a parabola."""
+def _t_peak(values: _Samples, at: Limits) -> float:
+    """Where the T vector of (lead, sample) is largest, between samples by a parabola."""
     start, stop = _t_stretch(at)
     qrs_onset = at["QRS", "onset"]
-    if not np.isfinite(start + stop + qrs_onset) or not present:
+    if not np.isfinite(start + stop + qrs_onset) or not len(values):
         return float("nan")
-    values = np.stack(list(present.values()))
     part = values[:, round(start) : round(stop) + 1]
     part = part - level_before(values, qrs_onset, RATE_HZ)[:, None]
     if part.shape[1] < _SEARCH_SAMPLES:
@@ -346,12 +403,12 @@ def _t_peak(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> float:
     return float(round(start) + peak)
 
 
-def _t_stretch(at: _Limits) -> tuple[float, float]:
+def _t_stretch(at: Limits) -> tuple[float, float]:
     return t_start(at["T", "onset"], at["QRS", "offset"], RATE_HZ), at["T", "offset"]
 
 
-def _axes_and_angles(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -> dict[str, float]:
-    values = np.stack(list(present.values())) if present else np.zeros((0, 1))
+def _axes_and_angles(leads: list[str], values: _Samples, at: Limits) -> dict[str, float]:
+    """Axes and angles of (lead, sample)."""
     qrs_onset = at["QRS", "onset"]
     areas: dict[str, dict[str, float]] = {"P": {}, "QRS": {}, "T": {}}
     stretches = {
@@ -362,16 +419,13 @@ def _axes_and_angles(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -
     for wave, (start, stop) in stretches.items():
         if not np.isfinite(start + stop + (0.0 if wave == "P" else qrs_onset)):
             continue
-        part = {lead: row[round(start) : round(stop) + 1] for lead, row in present.items()}
+        part = values[:, round(start) : round(stop) + 1]
         if wave == "P":  # P rides on whatever slope lies between its ends
-            base = {lead: np.linspace(row[0], row[-1], len(row)) for lead, row in part.items()}
+            slope = np.linspace(0, 1, part.shape[1])
+            base = part[:, :1] + slope * (part[:, -1:] - part[:, :1])
         else:
-            levels = level_before(values, qrs_onset, RATE_HZ)
-            base = {
-                lead: np.full(len(part[lead]), level)
-                for lead, level in zip(present, levels, strict=True)
-            }
-        areas[wave] = net_areas(part, base)
+            base = level_before(values, qrs_onset, RATE_HZ)[:, None]
+        areas[wave] = dict(zip(leads, net_areas(part, base).tolist(), strict=True))
     axes = {f"{wave.lower()}_axis_deg": frontal_axis_deg(areas[wave]) for wave in ("P", "QRS", "T")}
     return axes | {
         "qrs_t_angle_deg": angle_deg(mean_vector(areas["QRS"]), mean_vector(areas["T"])),
@@ -380,7 +434,7 @@ def _axes_and_angles(present: dict[str, npt.NDArray[np.float64]], at: _Limits) -
 
 
 def _judged(
-    found: dict[str, float], at: _Limits, n_beats: int, dead_leads: Iterable[str]
+    found: dict[str, float], at: Limits, n_beats: int, dead_leads: Iterable[str]
 ) -> Measurements:
     """Withhold what is not plausible, and say why what is absent is so."""
     lacking = {

@@ -21,7 +21,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import savgol_filter
 
 from leadlight.ecg.filtering import resample
-from leadlight.ecg.leads import DERIVED_FROM_I_II, INDEPENDENT_LEADS, LEADS, as_leads
+from leadlight.ecg.leads import DERIVED_FROM_I_II, INDEPENDENT_LEADS, LEADS, as_leads, named_rows
 from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
@@ -197,12 +197,7 @@ def cart_sample(recording: Recording, own: MedianBeat, ms: float) -> float:
 
 def _independent(signal_mv: xr.DataArray) -> tuple[list[str], Array]:
     """The leads to average: the independent ones where the algebra holds, else all with signal."""
-    rows = {
-        str(lead): row
-        for lead, row in zip(
-            signal_mv["lead"].values, signal_mv.transpose("lead", "sample").values, strict=True
-        )
-    }
+    rows = dict(zip(*named_rows(signal_mv), strict=True))
     present = [lead for lead in LEADS if lead in rows and np.isfinite(rows[lead]).any()]
     if {"I", "II"} <= set(present):
         derived = [lead for lead in DERIVED_FROM_I_II if lead in present]
@@ -429,12 +424,7 @@ def _noise(beats: Array, leads: list[str], own: tuple[int, int]) -> xr.DataArray
                 by_lead.setdefault(lead, max(variance, 0.0))
         for lead, variance in by_lead.items():
             noise[LEADS.index(lead)] = 1e3 * np.sqrt(variance / len(beats))
-    return xr.DataArray(noise, dims="lead", coords=_lead_coordinate())
-
-
-@lru_cache(maxsize=1)  # building labels takes as long as averaging
-def _lead_coordinate() -> xr.Coordinates:
-    return xr.Coordinates({"lead": list(LEADS)})
+    return as_leads(noise[:, None])[:, 0]
 
 
 def _twelve(average: Array, leads: list[str]) -> xr.DataArray:
@@ -446,7 +436,7 @@ def _twelve(average: Array, leads: list[str]) -> xr.DataArray:
                 rows[lead] = both.astype(np.float32)
     empty = np.full(SAMPLES, np.nan, dtype=np.float32)
     values = np.stack([rows.get(lead, empty) for lead in LEADS])
-    return xr.DataArray(values, dims=("lead", "sample"), coords=_lead_coordinate())
+    return as_leads(values)
 
 
 def _r_of_cart(beat_mv: xr.DataArray, own: MedianBeat | None) -> float:

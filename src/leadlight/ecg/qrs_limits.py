@@ -15,7 +15,7 @@ import xarray as xr
 from scipy.ndimage import uniform_filter1d
 
 from leadlight.ecg.intervals import limit_samples
-from leadlight.ecg.leads import INDEPENDENT_LEADS, LEADS
+from leadlight.ecg.leads import INDEPENDENT_LEADS, LEADS, named_rows
 from leadlight.ecg.median_beat import RATE_HZ, SAMPLES, MedianBeat
 
 # The onset's threshold goes with the root of the peak velocity: in a tall complex a septal q of
@@ -55,19 +55,24 @@ def sharpen_qrs(beat: MedianBeat, limits: xr.DataArray) -> xr.DataArray:
         limits: (wave, point) in its samples, as the network read them.
     """
     at = limit_samples(limits)
-    onset, offset = at["QRS", "onset"], at["QRS", "offset"]
+    onset, offset = sharp_qrs(beat, at["QRS", "onset"], at["QRS", "offset"])
+    values = limits.transpose("wave", "point").values.copy()
+    wave = limits["wave"].values.tolist().index("QRS")
+    points = limits["point"].values.tolist()
+    values[wave, [points.index("onset"), points.index("offset")]] = onset, offset
+    return limits.transpose("wave", "point").copy(deep=False, data=values)
+
+
+def sharp_qrs(beat: MedianBeat, onset: float, offset: float) -> tuple[float, float]:
+    """`sharpen_qrs` on the bare QRS limits, in samples of the median beat."""
     if not np.isfinite(onset + offset):
-        return limits
+        return onset, offset
     smooth = _smooth_leads(beat)
     sharp_onset = _onset(_spatial_velocity(smooth), onset, offset)
     sharp_offset = _settled(smooth, onset, offset)
     if not sharp_offset - sharp_onset >= _SHORTEST_MS * _MS:
-        return limits
-    values = limits.transpose("wave", "point").values.copy()
-    wave = limits["wave"].values.tolist().index("QRS")
-    points = limits["point"].values.tolist()
-    values[wave, [points.index("onset"), points.index("offset")]] = sharp_onset, sharp_offset
-    return limits.transpose("wave", "point").copy(deep=False, data=values)
+        return onset, offset
+    return sharp_onset, sharp_offset
 
 
 def _onset(speed: Array, onset: float, offset: float) -> float:
@@ -116,7 +121,7 @@ def _parabola(start: int, stop: int, length: int) -> npt.NDArray[np.float64]:
 
 def _smooth_leads(beat: MedianBeat) -> Array:
     """(lead, sample) all leads over three samples; a lead without signal is zero."""
-    values = beat.beat_mv.transpose("lead", "sample").values.astype(np.float64)
+    values = named_rows(beat.beat_mv)[1].astype(np.float64)
     return np.asarray(uniform_filter1d(np.nan_to_num(values), 3, axis=1))
 
 

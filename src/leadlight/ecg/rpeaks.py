@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from leadlight.ecg.filtering import both_ways, halved, resample
-from leadlight.ecg.leads import INDEPENDENT_LEADS
+from leadlight.ecg.leads import INDEPENDENT_LEADS, named_rows
 
 # All work is done at one rate, so that a record gives the same beats at any rate it came in. The
 # band that is looked at ends at 30 Hz; R is read between samples.
@@ -96,9 +96,9 @@ def find_r_peaks(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.int6
 
 def _at_work_rate(signal_mv: xr.DataArray, rate_hz: float) -> npt.NDArray[np.float64]:
     """(lead, sample) the independent leads that have a signal, at `_WORK_HZ`, gaps bridged."""
-    named = signal_mv["lead"].values.tolist()
+    named, all_rows = named_rows(signal_mv)
     rows = [named.index(lead) for lead in INDEPENDENT_LEADS if lead in named]
-    values = signal_mv.transpose("lead", "sample").values[rows].astype(np.float64)
+    values = all_rows[rows].astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():
         values, finite = values[finite.any(axis=1)], finite[finite.any(axis=1)]

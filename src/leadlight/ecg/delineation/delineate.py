@@ -10,7 +10,7 @@ from leadlight.ecg.delineation.network import RATE_HZ, STEP, DelineationNetwork
 from leadlight.ecg.delineation.reading import read_together, read_waves
 from leadlight.ecg.delineation.weights import load_network
 from leadlight.ecg.filtering import resample
-from leadlight.ecg.leads import LEADS
+from leadlight.ecg.leads import LEADS, named_rows
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
 
@@ -52,16 +52,15 @@ def delineate(
         raise LeadlightError(
             f"A signal at {rate_hz} Hz cannot be delineated.", advice="Give 100 Hz or more."
         )
-    signal_mv = signal_mv.transpose("lead", "sample")
-    values = signal_mv.values.astype(np.float32, copy=False)
-    n = signal_mv.sizes["sample"]
+    leads, rows = named_rows(signal_mv)
+    values = rows.astype(np.float32, copy=False)
+    n = values.shape[1]
     beats = find_r_peaks(signal_mv, rate_hz) if r_peaks is None else np.asarray(r_peaks, np.int64)
     if beats.size and (beats[0] < 0 or beats[-1] >= n or (np.diff(beats) <= 0).any()):
         raise LeadlightError(
             f"R peaks from {beats.min()} to {beats.max()} do not fit a strip of {n} samples.",
             advice="Give ascending sample indices inside the strip.",
         )
-    leads = [str(name) for name in signal_mv["lead"].values]
     shape = (len(leads), beats.size, 3, 3)
     per_lead = np.full(shape, np.nan, dtype=np.float32)
     confidence = np.zeros(shape, dtype=np.float32)
@@ -70,7 +69,8 @@ def delineate(
     together_confidence = np.zeros(shape[1:], dtype=np.float32)
     if beats.size and with_signal.any() and n / rate_hz >= _SHORTEST_S:
         if rate_hz != RATE_HZ:
-            values = resample(signal_mv.astype(np.float32), rate_hz, RATE_HZ).values
+            labelled = xr.DataArray(values, dims=("lead", "sample"))
+            values = resample(labelled, rate_hz, RATE_HZ).values
         bridged, gaps = _bridged(values[with_signal])
         named = [name for name, has in zip(leads, with_signal, strict=True) if has]
         inside = inside_waves(bridged, named, network or load_network())

@@ -50,18 +50,22 @@ def label_fiducials(
 ) -> Fiducials:
     """Name the axes of bare arrays: (lead, beat, wave, point) and (beat, wave, point)."""
     by_lead = xr.DataArray(
-        per_lead.astype(np.float32),
+        np.asarray(per_lead, dtype=np.float32),
         dims=("lead", "beat", "wave", "point"),
         coords=_coordinates(tuple(leads)),
     )
     together = xr.DataArray(
-        global_.astype(np.float32), dims=("beat", "wave", "point"), coords=_coordinates(())
+        np.asarray(global_, dtype=np.float32),
+        dims=("beat", "wave", "point"),
+        coords=_coordinates(()),
     )
     return Fiducials(
         per_lead=by_lead,
         global_=together,
-        confidence=together.copy(deep=False, data=confidence.astype(np.float32)),
-        confidence_per_lead=by_lead.copy(deep=False, data=confidence_per_lead.astype(np.float32)),
+        confidence=together.copy(deep=False, data=np.asarray(confidence, dtype=np.float32)),
+        confidence_per_lead=by_lead.copy(
+            deep=False, data=np.asarray(confidence_per_lead, dtype=np.float32)
+        ),
         r_peaks=np.asarray(r_peaks, dtype=np.int64),
         rate_hz=float(rate_hz),
     )
