@@ -12,7 +12,10 @@ from typing import Any
 from leadlight import __version__
 from leadlight.atomic import write_json
 
-_LIBRARIES = ("numpy", "scipy", "torch", "xarray", "zarr", "polars", "wfdb", "pydicom", "sleepecg")
+_LIBRARIES = (
+    "numpy", "scipy", "numba", "torch", "xarray", "zarr", "polars", "pyarrow", "wfdb", "pydicom",
+    "sleepecg", "pgenlib", "cyvcf2", "bgen", "msprime",
+)  # fmt: skip
 
 
 def fingerprint(path: Path) -> str:

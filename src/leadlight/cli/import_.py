@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leadlight.cohort.importing import ImportSummary, import_cohort
 from leadlight.progress import set_quiet
+
+if TYPE_CHECKING:
+    from leadlight.cohort.importing import ImportSummary
 
 
 def import_(
@@ -67,6 +69,8 @@ def import_(
     Example: `leadlight import ecgs/ --study my-study --labels diagnoses.csv --workers 4`
     """
     set_quiet(quiet)
+    from leadlight.cohort.importing import import_cohort
+
     summary = import_cohort(
         sources, study, labels=labels, workers=workers, overwrite=overwrite, strict=strict
     )
@@ -79,7 +83,7 @@ def import_(
         raise typer.Exit(1)
 
 
-def _lines(summary: ImportSummary) -> list[str]:
+def _lines(summary: "ImportSummary") -> list[str]:
     """The summary as a short table, one line a string."""
     lines = [
         f"{'imported':<12}{summary.n_imported:>8}  of {summary.n_sources} files, into "
