@@ -332,7 +332,9 @@ def peak_of_writing(count: int) -> None:
     one = next(iter(simulate_recordings(1, seed=1))).recording
     measured = measuring._measure_one(one, "own")
 
-    def again(recording: Recording, medians: measuring.Medians) -> measuring._Measured:
+    def again(
+        recording: Recording, medians: measuring.Medians, asked: object = None
+    ) -> measuring._Measured:
         return replace(measured, row=measured.row | {"record_id": recording.record_id})
 
     short = one.signal_mv.isel(sample=slice(0, 100))

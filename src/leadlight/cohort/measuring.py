@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from leadlight.atomic import refuse_overwrite, write_json, written_whole
 from leadlight.cohort import beats
 from leadlight.cohort.signals import to_microvolts
 from leadlight.cohort.store import Cohort, open_cohort
-from leadlight.ecg.delineation import POINTS, WAVES
+from leadlight.ecg.delineation import POINTS, WAVES, AskedStrip, ask_network
 from leadlight.ecg.delineation.weights import load_network, read_card
 from leadlight.ecg.leads import LEADS
 from leadlight.ecg.measurements import QUANTITIES, measure_recording, on_cart_median
@@ -71,8 +72,10 @@ FIDUCIALS_SCHEMA: dict[str, pl.DataType] = {
     "confidence": pl.Float32(),
 }
 
-# Records that one task of a worker measures, and tasks that wait for each worker.
+# Records that one task of a worker measures, of these so many through the network together, and
+# tasks that wait for each worker.
 _TASK_RECORDS = 16
+_TOGETHER = 4
 _AHEAD = 3
 
 
@@ -232,8 +235,9 @@ def _measure_parts(
     store = beats.open_store(folder / "beats.zarr", mode="r+")
     with bar("Measuring", len(cohort)) as progress:
         progress.step(n_resumed)
-        wanted = [row for span in spans.values() for row in span]
-        results = _measured(cohort, wanted, key["medians"], workers)
+        # Tasks end where parts do, so that what goes through the network together, and with it the
+        # last digit, does not hang on where an earlier run was cut off.
+        results = _measured(cohort, list(spans.values()), key["medians"], workers)
         for part, span in spans.items():
             done: list[_Measured] = []
             for _ in span:
@@ -256,15 +260,19 @@ def _measure_parts(
 
 
 def _measured(
-    cohort: Cohort, rows: Sequence[int], medians: Medians, workers: int
+    cohort: Cohort, spans: Sequence[range], medians: Medians, workers: int
 ) -> Iterator[_Measured]:
-    """Results of `rows` in their order, from this process or from several."""
+    """Results of the rows of `spans` in their order, from this process or from several."""
     study = cohort.study
-    tasks = [list(rows[i : i + _TASK_RECORDS]) for i in range(0, len(rows), _TASK_RECORDS)]
+    tasks = [
+        span[start : start + _TASK_RECORDS]
+        for span in spans
+        for start in range(0, len(span), _TASK_RECORDS)
+    ]
     if workers <= 1:
         with _one_thread():
-            for recording in cohort.stream(rows):
-                yield _measure_one(recording, medians)
+            for span in spans:
+                yield from _measure_stream(cohort, span, medians)
         return
     rest = deque(tasks)
     while rest:
@@ -304,9 +312,23 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
-def _measure_rows(study: Path, rows: list[int], medians: Medians) -> list[_Measured]:
+def _measure_rows(study: Path, rows: Sequence[int], medians: Medians) -> list[_Measured]:
     with _one_thread():
-        return [_measure_one(recording, medians) for recording in _opened(study).stream(rows)]
+        return list(_measure_stream(_opened(study), rows, medians))
+
+
+def _measure_stream(cohort: Cohort, rows: Sequence[int], medians: Medians) -> Iterator[_Measured]:
+    """Measure `rows`, a few of them through the network together."""
+    recordings = cohort.stream(rows)
+    while few := list(islice(recordings, _TOGETHER)):
+        try:
+            asked = ask_network([(one.signal_mv, one.rate_hz) for one in few])
+        except ModelMismatch:
+            raise
+        except Exception:  # one record's fault, which shows when it is measured alone
+            asked = [None] * len(few)
+        for recording, answer in zip(few, asked, strict=True):
+            yield _measure_one(recording, medians, answer)
 
 
 @lru_cache(maxsize=1)  # of a worker's process, which lives for one call of `measure_cohort`
@@ -314,9 +336,11 @@ def _opened(study: Path) -> Cohort:
     return open_cohort(study)
 
 
-def _measure_one(recording: Recording, medians: Medians) -> _Measured:
+def _measure_one(
+    recording: Recording, medians: Medians, asked: AskedStrip | None = None
+) -> _Measured:
     try:
-        found = measure_recording(recording.signal_mv, recording.rate_hz)
+        found = measure_recording(recording.signal_mv, recording.rate_hz, asked)
         if medians == "cart" and recording.median_beat_mv is not None:
             found = on_cart_median(found, recording)
     except ModelMismatch:  # the installation's fault, not the record's

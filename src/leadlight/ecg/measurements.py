@@ -27,7 +27,7 @@ from leadlight.ecg.axes import (
     mean_vector,
     net_areas,
 )
-from leadlight.ecg.delineation import POINTS, WAVES, Fiducials, delineate
+from leadlight.ecg.delineation import POINTS, WAVES, AskedStrip, Fiducials, delineate
 from leadlight.ecg.intervals import Limits, limit_samples, rate_and_rr, wave_intervals
 from leadlight.ecg.leads import LEADS, named_rows
 from leadlight.ecg.median_beat import (
@@ -154,12 +154,15 @@ class MeasuredRecording:
     measurements: Measurements
 
 
-def measure_recording(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecording:
+def measure_recording(
+    signal_mv: xr.DataArray, rate_hz: float, asked: AskedStrip | None = None
+) -> MeasuredRecording:
     """R peaks, wave limits, median beat and measurements of a strip.
 
     Args:
         signal_mv: (lead, sample) millivolt with all of LEADS; NaN where there is no value.
         rate_hz: its samples per second.
+        asked: what `ask_network` gave for this strip, where many were asked about together.
 
     Raises:
         LeadlightError: no beat is found, or none whole inside the strip.
@@ -169,7 +172,7 @@ def measure_recording(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecord
         raise LeadlightError(
             "No beat is found.", advice="The strip is flat, all noise, or shorter than a beat."
         )
-    fiducials = delineate(signal_mv, rate_hz, r_peaks)
+    fiducials = delineate(signal_mv, rate_hz, r_peaks, asked=asked)
     beat = median_beat(signal_mv, rate_hz, r_peaks)
     together = _over_beats(fiducials, beat)
     limits = _on_median(fiducials, beat, together)
