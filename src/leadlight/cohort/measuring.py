@@ -396,25 +396,29 @@ def _failed(record_id: str, reason: str) -> _Measured:
 
 
 def _fiducial_rows(done: Sequence[_Measured]) -> pl.DataFrame:
-    columns: dict[str, list[Any]] = {name: [] for name in FIDUCIALS_SCHEMA}
-    leads, waves = np.array([*LEADS, GLOBAL]), np.array(WAVES)
-    for one in done:
-        if one.points is None or one.confidence is None:
-            continue
-        n_leads, n_beats, n_waves, _ = one.points.shape
-        shape = (n_leads, n_beats, n_waves)
-        count = int(np.prod(shape))
-        columns["record_id"].append(np.full(count, one.row["record_id"]))
-        columns["lead"].append(np.broadcast_to(leads[:, None, None], shape).ravel())
-        columns["beat"].append(np.broadcast_to(np.arange(n_beats)[:, None], shape).ravel())
-        columns["wave"].append(np.broadcast_to(waves, shape).ravel())
-        for index, point in enumerate(POINTS):
-            columns[point].append(one.points[..., index].ravel())
-        columns["confidence"].append(one.confidence.ravel())
-    joined: dict[str, Any] = {
-        name: np.concatenate(parts) if parts else [] for name, parts in columns.items()
+    parts = [
+        (one.row["record_id"], one.points, one.confidence)
+        for one in done
+        if one.points is not None and one.confidence is not None
+    ]
+    if not parts:
+        return pl.DataFrame(schema=FIDUCIALS_SCHEMA)
+    counts = [sure.size for _, _, sure in parts]
+    # (lead, beat, wave) of every row by number: names are looked up for all rows in one go.
+    numbers = np.concatenate(
+        [np.indices(sure.shape).reshape(3, -1) for _, _, sure in parts], axis=1
+    )
+    points = np.concatenate([points.reshape(-1, len(POINTS)) for _, points, _ in parts])
+    ids = pl.Series([record_id for record_id, _, _ in parts], dtype=pl.String)
+    columns = {
+        "record_id": ids.gather(np.repeat(np.arange(len(parts)), counts)),
+        "lead": pl.Series([*LEADS, GLOBAL]).gather(numbers[0]),
+        "beat": numbers[1],
+        "wave": pl.Series(WAVES).gather(numbers[2]),
+        **{point: points[:, place] for place, point in enumerate(POINTS)},
+        "confidence": np.concatenate([sure.ravel() for _, _, sure in parts]),
     }
-    return pl.DataFrame(joined, schema_overrides=FIDUCIALS_SCHEMA, schema=list(FIDUCIALS_SCHEMA))
+    return pl.DataFrame(columns, schema=FIDUCIALS_SCHEMA)
 
 
 def _join(folder: Path, cohort: Cohort, medians: Medians, workers: int) -> None:
