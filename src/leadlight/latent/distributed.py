@@ -50,6 +50,12 @@ def joined(device: str = "auto") -> Iterator[Place]:
         distributed.destroy_process_group()
 
 
+def wait_for_all(place: Place) -> None:
+    """Go on once every process has come here."""
+    if place.processes > 1:
+        distributed.barrier()
+
+
 def average_gradients(network: nn.Module, place: Place) -> None:
     """From now on a backward pass leaves the mean of all processes' gradients in the parameters."""
     if place.processes == 1:

@@ -30,7 +30,13 @@ from leadlight.latent.choosing import (
     largest_correlation,
     latents_of,
 )
-from leadlight.latent.distributed import Place, average_gradients, joined, own_checkpoints
+from leadlight.latent.distributed import (
+    Place,
+    average_gradients,
+    joined,
+    own_checkpoints,
+    wait_for_all,
+)
 from leadlight.latent.linear import PrincipalComponents, principal_components
 from leadlight.latent.model import (
     Factors,
@@ -153,6 +159,9 @@ def train(
         if place.writes:
             _claim(out, resume, overwrite)
         cache = out / "cache" if cache is None else cache
+        if place.writes:
+            gather_beats(studies, cache)
+        wait_for_all(place)
         names = [study.resolve().name for study in studies]
         parts = [_without(gather_beats([study], cache), exclude_patients) for study in studies]
         training = [part.of_split(TRAIN) for part in parts]
@@ -195,6 +204,7 @@ def train(
                 out, "latent train", {"settings": dataclasses.asdict(settings), "studies": names}
             )
             shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        wait_for_all(place)
     return Trained(load_latent_model(out), fitted.history, fitted.best_epoch, fitted.records_per_s)
 
 
