@@ -98,6 +98,7 @@ def test_a_logit_made_of_factors_is_explained_by_them(
     assert nothing.share_low < 0.05
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_factor(trained: Trained, tmp_path: Path, shared_data: Path) -> None:
     from leadlight.cohort.importing import import_cohort
     from leadlight.cohort.measuring import measure_cohort
