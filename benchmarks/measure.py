@@ -326,7 +326,7 @@ def peak(count: int) -> None:
 def peak_of_writing(count: int) -> None:
     """Write `count` times the same result of one heart, and print this process's peak in MB.
 
-    The cohort's strips are a fifth of a second, which nobody measures here.
+    The cohort's strips are a fifth of a second (`short_cohort`), which nobody measures here.
     """
     torch.set_num_threads(1)
     one = next(iter(simulate_recordings(1, seed=1))).recording
@@ -337,10 +337,12 @@ def peak_of_writing(count: int) -> None:
     ) -> measuring._Measured:
         return replace(measured, row=measured.row | {"record_id": recording.record_id})
 
-    short = one.signal_mv.isel(sample=slice(0, 100))
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder)
-        write_cohort(study, ((Recording(short, 500.0, f"r{i}"), None) for i in range(count)))
+        # In a process of its own, as an import is.
+        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        code += f"import measure; measure.short_cohort({folder!r}, {count})"
+        subprocess.run([sys.executable, "-c", code], check=True)
         measuring._measure_one = again
         summary = measure_cohort(study)
         rows = pl.scan_parquet(study / "fiducials.parquet").select(pl.len()).collect().item()
@@ -348,6 +350,13 @@ def peak_of_writing(count: int) -> None:
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{rows} rows of fiducials, {summary.seconds:.0f} s", file=sys.stderr)
     print(after)
+
+
+def short_cohort(folder: str, count: int) -> None:
+    """A cohort of the first fifth of a second of one heart, `count` times."""
+    strip = next(iter(simulate_recordings(1, seed=1))).recording.signal_mv
+    short = strip.isel(sample=slice(0, 100))
+    write_cohort(Path(folder), ((Recording(short, 500.0, f"r{i}"), None) for i in range(count)))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from leadlight.cohort import measuring
 from leadlight.cohort.beats import open_beats
 from leadlight.cohort.measuring import FIDUCIALS_SCHEMA, MEASUREMENTS_SCHEMA, measure_cohort
 from leadlight.cohort.store import open_cohort, write_cohort
+from leadlight.ecg.delineation import AskedStrip
 from leadlight.ecg.formats import read_recording
 from leadlight.ecg.leads import LEADS, as_leads
 from leadlight.ecg.measurements import QUANTITIES, MeasuredRecording, measure_recording
@@ -146,12 +147,14 @@ def test_a_killed_run_goes_on_where_it_was(
 ) -> None:
     calls = 0
 
-    def dying(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecording:
+    def dying(
+        signal_mv: xr.DataArray, rate_hz: float, asked: AskedStrip | None
+    ) -> MeasuredRecording:
         nonlocal calls
         calls += 1
         if calls == 5:
             raise KeyboardInterrupt
-        return measure_recording(signal_mv, rate_hz)
+        return measure_recording(signal_mv, rate_hz, asked)
 
     monkeypatch.setattr(measuring, "measure_recording", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -207,7 +210,9 @@ def test_a_study_without_cohort_or_beats_is_refused(tmp_path: Path) -> None:
 def test_an_unforeseen_fault_of_one_record_stops_nothing(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(signal_mv: xr.DataArray, rate_hz: float) -> MeasuredRecording:
+    def faulty(
+        signal_mv: xr.DataArray, rate_hz: float, asked: AskedStrip | None
+    ) -> MeasuredRecording:
         raise ZeroDivisionError("secret content")
 
     monkeypatch.setattr(measuring, "measure_recording", faulty)

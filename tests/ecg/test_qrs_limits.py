@@ -1,4 +1,4 @@
-"""QRS limits from the spatial velocity of the median beat."""
+"""QRS limits from how the leads of the median beat begin to move and settle."""
 
 from dataclasses import replace
 
@@ -62,6 +62,28 @@ def test_noise_and_a_sloping_st_segment_move_them_little() -> None:
     found = sharpen_qrs(beat_of(203, 250, 0.004, 0.0015), limits_of(196, 256))
     assert float(found.sel(wave="QRS", point="onset")) == pytest.approx(203, abs=4)
     assert float(found.sel(wave="QRS", point="offset")) == pytest.approx(250, abs=4)
+
+
+def with_slow_end(beat: MedianBeat, from_sample: int, size_mv: float, tau: float) -> MedianBeat:
+    """An S in V3 and V4 that returns slowly to a bent ST segment in all leads."""
+    at = np.arange(SAMPLES, dtype=float)
+    values = beat.beat_mv.values.copy()
+    tail = -size_mv * np.exp(-np.maximum(at - from_sample, 0) / tau) * (at >= from_sample - 12)
+    values[[8, 9]] += tail.astype(np.float32)
+    values += (2e-5 * np.maximum(at - from_sample, 0) ** 2).astype(np.float32)
+    return replace(beat, beat_mv=as_leads(values))
+
+
+@given(size_mv=st.floats(0.15, 0.5), tau=st.floats(3, 7))
+@settings(max_examples=30, deadline=None)
+def test_the_slow_return_of_s_belongs_to_the_qrs_until_20_microvolts_are_left(
+    size_mv: float, tau: float
+) -> None:
+    settles = 235 + tau * np.log(size_mv / 0.020)
+    found = sharpen_qrs(with_slow_end(beat_of(203, 235), 235, size_mv, tau), limits_of(200, 262))
+    offset = float(found.sel(wave="QRS", point="offset"))
+    assert offset == pytest.approx(settles, abs=5)
+    assert offset <= 262 + 5
 
 
 def test_other_waves_stay_as_they_were() -> None:

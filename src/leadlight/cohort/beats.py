@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
 
-from leadlight.cohort.signals import MISSING, UV_PER_MV
+from leadlight.cohort.signals import MISSING, UV_PER_MV, write_names
 from leadlight.ecg.leads import LEADS
 from leadlight.ecg.median_beat import R_SAMPLE, RATE_HZ, SAMPLES
 from leadlight.errors import LeadlightError
@@ -39,8 +40,8 @@ def open_beats(study: Path) -> xr.Dataset:
     return beats
 
 
-def create(store: Path, record_ids: Sequence[str], shard_records: int = SHARD_RECORDS) -> None:
-    """A store for these records, all missing."""
+def create(store: Path, record_ids: pl.Series, shard_records: int = SHARD_RECORDS) -> None:
+    """A store for these records, all missing; `record_ids` are strings."""
     n = len(record_ids)
     group = zarr.create_group(
         store,
@@ -88,19 +89,12 @@ def create(store: Path, record_ids: Sequence[str], shard_records: int = SHARD_RE
         attributes={"meaning": "beats averaged"},
     )
     time_ms = (np.arange(SAMPLES) - R_SAMPLE) * 1000.0 / RATE_HZ
-    for name, axis, values in (
-        ("record_id", "record", np.array(list(record_ids), dtype=object)),
-        ("lead", "lead", np.array(LEADS, dtype=object)),
-        ("time_ms", "sample", time_ms),
-    ):
-        coordinate = group.create_array(
-            name,
-            shape=values.shape,
-            chunks=(max(1, min(len(values), 100_000)),),
-            dtype=str if values.dtype == object else values.dtype,
-            dimension_names=(axis,),
-        )
-        coordinate[:] = values
+    write_names(group, "record_id", "record", record_ids)
+    write_names(group, "lead", "lead", pl.Series(LEADS))
+    times = group.create_array(
+        "time_ms", shape=(SAMPLES,), chunks=(SAMPLES,), dtype=float, dimension_names=("sample",)
+    )
+    times[:] = time_ms
 
 
 def open_store(store: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:

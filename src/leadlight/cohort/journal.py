@@ -140,15 +140,14 @@ class Journal:
         """Join the parts and move the results to their final names."""
         if not (self.folder / "ready").exists():
             for table in ("rejects", "records"):
-                parts = [pl.scan_parquet(part) for part in self._tables(table)]
-                pl.concat(parts).sink_parquet(self.folder / f"{table}.parquet")
+                pl.scan_parquet(self._tables(table)).sink_parquet(self.folder / f"{table}.parquet")
             records = pl.read_parquet(
                 self.folder / "records.parquet",
                 columns=["record_id", "n_samples", "cart_beat_samples"],
             )
             signals.finish(
                 self.folder / "cohort.zarr",
-                records["record_id"].to_list(),
+                records["record_id"],
                 _longest(records["n_samples"]),
                 _longest(records["cart_beat_samples"]),
             )

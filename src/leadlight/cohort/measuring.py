@@ -221,7 +221,7 @@ def _measure_parts(
     if _key_of(folder) != json.loads(json.dumps(key)):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        beats.create(folder / "beats.zarr", cohort.records["record_id"].to_list(), shard_records)
+        beats.create(folder / "beats.zarr", cohort.records["record_id"], shard_records)
         write_json(folder / "key.json", key)
     n_parts = -(-len(cohort) // shard_records)
     todo = [part for part in range(n_parts) if not _table(folder, "measurements", part).exists()]
@@ -425,8 +425,9 @@ def _join(folder: Path, cohort: Cohort, medians: Medians, workers: int) -> None:
     """Make the tables of their parts, and mark the folder as whole."""
     n_parts = len(list(folder.glob("measurements-*.parquet")))
     for name in ("fiducials", "measurements"):
-        parts = [pl.scan_parquet(_table(folder, name, part)) for part in range(n_parts)]
-        pl.concat(parts).sink_parquet(folder / f"{name}.parquet")
+        # One scan of many files; joining many scans keeps more of each in memory.
+        parts = [_table(folder, name, part) for part in range(n_parts)]
+        pl.scan_parquet(parts).sink_parquet(folder / f"{name}.parquet")
     card = read_card()["model"]
     parameters = {
         "workers": workers,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
@@ -31,6 +32,7 @@ UV_PER_MV = 1000
 CHUNK_SAMPLES = 5000
 SHARD_RECORDS = 256
 CART_CHUNK_SAMPLES = 600  # what GE carts write
+_NAMES_CHUNK = 10_000
 
 Microvolts = npt.NDArray[np.int16]
 
@@ -134,7 +136,7 @@ def write_shard(
         signal[rows, :, samples] = values
 
 
-def finish(store: Path, record_ids: list[str], longest: int, longest_cart: int = 0) -> None:
+def finish(store: Path, record_ids: pl.Series, longest: int, longest_cart: int = 0) -> None:
     """Cut the arrays to their records and their longest record, and label their axes.
 
     `cart_beat` is removed where no record has one (`longest_cart` is 0).
@@ -147,21 +149,29 @@ def finish(store: Path, record_ids: list[str], longest: int, longest_cart: int =
             array = group[name]
             assert isinstance(array, zarr.Array)
             array.resize((len(record_ids), len(LEADS), samples))
-    for name, axis, values in (("record_id", "record", record_ids), ("lead", "lead", list(LEADS))):
-        coordinate = group.create_array(
-            name,
-            shape=(len(values),),
-            chunks=(min(len(values), 100_000),),
-            dtype=str,
-            dimension_names=(axis,),
-            overwrite=True,
-        )
-        coordinate[:] = np.array(values, dtype=object)
+    write_names(group, "record_id", "record", record_ids)
+    write_names(group, "lead", "lead", pl.Series(LEADS))
     with (
         warnings.catch_warnings()
     ):  # one read opens the store; readers that know no such key skip it
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(store)
+
+
+def write_names(group: zarr.Group, name: str, axis: str, values: pl.Series) -> None:
+    """Write the labels of an axis, chunk by chunk: as Python strings all at once they take tens of
+    bytes each."""
+    coordinate = group.create_array(
+        name,
+        shape=(len(values),),
+        chunks=(max(1, min(len(values), _NAMES_CHUNK)),),
+        dtype=str,
+        dimension_names=(axis,),
+        overwrite=True,
+    )
+    for start in range(0, len(values), _NAMES_CHUNK):
+        part = values.slice(start, _NAMES_CHUNK)
+        coordinate[start : start + len(part)] = np.array(part.to_list(), dtype=object)
 
 
 def open_signal(store: Path) -> zarr.Array[Any]:

@@ -427,7 +427,7 @@ def _axes_and_angles(leads: list[str], values: _Samples, at: Limits) -> dict[str
             slope = np.linspace(0, 1, part.shape[1])
             base = part[:, :1] + slope * (part[:, -1:] - part[:, :1])
         else:
-            base = level_before(values, qrs_onset, RATE_HZ)[:, None]
+            base = level_before(values, qrs_onset, RATE_HZ)[:, None].astype(np.float64)
         areas[wave] = dict(zip(leads, net_areas(part, base).tolist(), strict=True))
     axes = {f"{wave.lower()}_axis_deg": frontal_axis_deg(areas[wave]) for wave in ("P", "QRS", "T")}
     return axes | {

@@ -5,7 +5,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadlight.ecg.delineation import POINTS, WAVES, Fiducials, delineate
+from leadlight.ecg.delineation import POINTS, WAVES, Fiducials, ask_network, delineate
 from leadlight.ecg.filtering import resample
 from leadlight.ecg.leads import LEADS
 from leadlight.errors import LeadlightError
@@ -53,6 +53,23 @@ def test_every_wave_of_a_simulated_heart_is_near_the_truth(heart, found):
     apart = np.median(np.abs(read_ms - truth_ms)[:, inner], axis=1)
     # The simulator's limits are where Gaussians fade, not where a cardiologist marks them.
     assert (apart <= [20, 20, 15, 20, 30]).all(), apart
+
+
+def test_strips_that_are_asked_about_together_read_as_they_do_alone(heart, found):
+    signal, rate = heart.recording.signal_mv, heart.recording.rate_hz
+    half = signal.isel(sample=slice(0, signal.sizes["sample"] // 2))
+    gap = signal.copy()
+    gap[{"lead": 3}] = np.nan
+    nothing = xr.zeros_like(signal)
+    strips = [signal, half, gap, nothing, signal * 1.5]
+    answers = ask_network([(strip, rate) for strip in strips])
+    assert answers[3] is None
+    for strip, asked in zip(strips, answers, strict=True):
+        beats = found.r_peaks[found.r_peaks < strip.sizes["sample"]]
+        together = delineate(strip, rate, beats, asked=asked)
+        alone = delineate(strip, rate, beats)
+        np.testing.assert_allclose(together.per_lead, alone.per_lead, atol=0.01)
+        np.testing.assert_allclose(together.global_, alone.global_, atol=0.01)
 
 
 def test_axes_are_named_and_beats_are_the_given_ones(heart):
