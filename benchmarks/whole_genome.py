@@ -25,10 +25,10 @@ from scipy.stats import chi2
 
 from leadlight.atomic import write_json
 from leadlight.genetics.binary import associate_binary, null_model
+from leadlight.genetics.designs import orthonormal_basis
 from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.whole_genome import (
     background,
-    covariate_basis,
     whole_genome_regression,
 )
 
@@ -114,7 +114,7 @@ def relatives(
     values = standardised(family.calls)
     people = values.shape[1]
     pcs = components(values, family.n_founders)
-    basis = covariate_basis(pcs)
+    basis = orthonormal_basis(pcs)
     odd = np.flatnonzero(np.isin(family.chromosome, AUTOSOMES[::2]))
     traits = np.empty((people, n_traits))
     for at in range(n_traits):
@@ -199,7 +199,7 @@ def speed(people: int, variants: int, n_traits: int, workers: int) -> dict[str, 
 def imbalance(people: int, variants: int, controls_per_case: int) -> dict[str, list[float]]:
     """Share of p below each level, over that level, by allele frequency and kind of test."""
     rng = np.random.default_rng(2)
-    basis = covariate_basis(rng.standard_normal((people, 4)))
+    basis = orthonormal_basis(rng.standard_normal((people, 4)))
     cases = np.zeros(people)
     cases[rng.choice(people, round(people / (controls_per_case + 1)), replace=False)] = 1
     null = null_model(cases, basis)

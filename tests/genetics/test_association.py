@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from leadlight.errors import LeadlightError
-from leadlight.genetics import association
+from leadlight.genetics import association, block_runs
+from leadlight.genetics.gwas_summary import GwasSummary
 from leadlight.genetics.stage import run_gwas
 from leadlight.genetics.variant_filters import VariantFilter
 
@@ -58,7 +59,7 @@ def study(write_genotypes: Callable[..., Path], write_table: Callable[..., Path]
     }
 
 
-def run(study: dict[str, Any], out: Path, **settings: Any) -> association.GwasSummary:
+def run(study: dict[str, Any], out: Path, **settings: Any) -> GwasSummary:
     return run_gwas(
         study["genotypes"], study["phenotypes"], out, covariates=study["covariate_file"], **settings
     )
@@ -108,11 +109,11 @@ def test_a_killed_run_goes_on_to_byte_identical_results(
     study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(association, "_CALLS_PER_BLOCK", 16 * PEOPLE)
-    monkeypatch.setattr(association, "_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(block_runs, "_CHECKPOINT_S", 0.0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(study, whole, workers=2)
     done = 0
-    work = association._Block.work
+    work = association.LinearBlocks.work
 
     def dies(self: Any, task: Any) -> Any:
         nonlocal done
@@ -121,11 +122,11 @@ def test_a_killed_run_goes_on_to_byte_identical_results(
             raise KeyboardInterrupt
         return work(self, task)
 
-    monkeypatch.setattr(association._Block, "work", dies)
+    monkeypatch.setattr(association.LinearBlocks, "work", dies)
     with pytest.raises(KeyboardInterrupt):
         run(study, broken, workers=1)
     assert not list(broken.glob("*.parquet"))
-    monkeypatch.setattr(association._Block, "work", work)
+    monkeypatch.setattr(association.LinearBlocks, "work", work)
     summary = run(study, broken, workers=1)
     assert summary.resumed_blocks >= 1
     for file in ["summary.json", *(f"y{k}.parquet" for k in range(5))]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from leadlight.genetics.background_calibration import explained, interpolated, jobs, simulate_traits
+from leadlight.genetics.designs import orthonormal_basis
 from leadlight.genetics.ridge import block_predictions, shrinkages
-from leadlight.genetics.whole_genome import covariate_basis, whole_genome_regression
+from leadlight.genetics.whole_genome import whole_genome_regression
 
 CHROMOSOMES = np.repeat(["1", "2", "3", "4"], 150)
 BLOCKS = [(0, 150), (150, 300), (300, 450), (450, 600)]
@@ -53,7 +54,7 @@ def test_strangers_need_next_to_none_and_families_do(tmp_path):
 
 def test_simulated_traits_are_orthogonal_to_covariates_with_unit_variance_and_fixed_by_the_seed():
     calls = _families(150, 1)
-    basis = covariate_basis(np.random.default_rng(0).normal(size=(calls.shape[1], 2)))
+    basis = orthonormal_basis(np.random.default_rng(0).normal(size=(calls.shape[1], 2)))
 
     def made(seed):
         return simulate_traits(lambda a, b: calls[a:b], CHROMOSOMES, BLOCKS, basis, seed)
@@ -68,7 +69,7 @@ def test_simulated_traits_are_orthogonal_to_covariates_with_unit_variance_and_fi
 def test_a_polygenic_traits_heritability_is_found():
     calls = _families(400, 2)
     people = calls.shape[1]
-    basis = covariate_basis(np.zeros((people, 0)))
+    basis = orthonormal_basis(np.zeros((people, 0)))
     simulated = simulate_traits(lambda a, b: calls[a:b], CHROMOSOMES, BLOCKS, basis, 1)
     rng = np.random.default_rng(2)
     z = (calls - calls.mean(axis=1, keepdims=True)) / calls.std(axis=1, keepdims=True)

@@ -20,8 +20,8 @@ from leadlight.genetics.binary import (
     fit_logistic,
     null_model,
 )
+from leadlight.genetics.designs import orthonormal_basis
 from leadlight.genetics.genotypes import open_genotypes
-from leadlight.genetics.whole_genome import covariate_basis
 
 
 def _data(seed=0, people=500, variants=40, rate=0.3):
@@ -29,7 +29,7 @@ def _data(seed=0, people=500, variants=40, rate=0.3):
     calls = rng.binomial(2, rng.uniform(0.1, 0.5, (variants, 1)), (variants, people)).astype(
         np.int8
     )
-    basis = covariate_basis(rng.normal(size=(people, 2)))
+    basis = orthonormal_basis(rng.normal(size=(people, 2)))
     odds = np.log(rate / (1 - rate)) + 8 * basis[:, 1] + 0.5 * calls[0]
     cases = (rng.random(people) < 1 / (1 + np.exp(-odds))).astype(float)
     return calls, basis, cases
@@ -45,7 +45,7 @@ def test_regenies_example_is_met_to_its_printed_digits(shared_data):
     covariates = np.genfromtxt(folder / "covariates.txt", skip_header=1)[keep, 2:]
     # Its example used Firth's test below p = 0.01, with an unweighted projection. All variants are
     # on chromosome 1, so the predictions without it are zero.
-    null = null_model(cases, covariate_basis(covariates))
+    null = null_model(cases, orthonormal_basis(covariates))
     found = associate_binary(calls, [null], threshold=0.01, weighted=False)
     said = pl.read_csv(folder / "example.test_bin_out_firth_Y1.regenie", separator=" ")
     assert said["N"].unique().to_list() == [494] == np.unique(found.n).tolist()
@@ -160,7 +160,7 @@ def test_codes_other_than_0_and_1_are_refused():
 
 def test_covariates_that_separate_the_cases_have_a_firth_null_and_no_logistic_one():
     cases = (np.arange(60) < 20).astype(float)
-    basis = covariate_basis(cases[:, None] + 0.0)
+    basis = orthonormal_basis(cases[:, None] + 0.0)
     with pytest.raises(LeadlightError, match="does not converge"):
         fit_logistic(basis, cases)
     assert np.isfinite(null_model(cases, basis).firth_log_odds).all()
@@ -210,7 +210,7 @@ def test_common_variants_meet_plink_2_and_rare_ones_its_effects(shared_data, tmp
         null_values="NA",
         infer_schema_length=10000,
     )
-    found = complete_case(calls, [null_model(cases, covariate_basis(covariates))])
+    found = complete_case(calls, [null_model(cases, orthonormal_basis(covariates))])
     effect = source.variants.table["effect_allele"].take(numbers).to_pylist()
     sign = np.where(said["A1"].to_numpy() == np.array(effect), 1, -1)
     assert (said["FIRTH?"] == "Y").to_list() == (found.method[:, 0] == FIRTH).tolist()
@@ -228,7 +228,7 @@ def test_common_variants_meet_plink_2_and_rare_ones_its_effects(shared_data, tmp
 def test_one_case_among_200_controls_keeps_the_level():
     rng = np.random.default_rng(8)
     people, n_cases, variants = 20_100, 100, 6000
-    basis = covariate_basis(rng.normal(size=(people, 1)))
+    basis = orthonormal_basis(rng.normal(size=(people, 1)))
     cases = np.zeros(people)
     cases[rng.choice(people, n_cases, replace=False)] = 1
     null = null_model(cases, basis)

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from leadlight.errors import LeadlightError
+from leadlight.genetics.designs import orthonormal_basis, standard_residuals
 from leadlight.genetics.loco_files import read_loco, write_loco
 from leadlight.genetics.whole_genome import (
     NO_CHROMOSOME,
     background,
     calibrated,
-    covariate_basis,
     open_predictions,
-    standard_residuals,
     whole_genome_regression,
 )
 
@@ -132,7 +131,7 @@ def test_regenie_files_round_trip_in_units_of_the_residual_sd(tmp_path):
     first = (tmp_path / "step1_1.loco").read_text().splitlines()
     assert first[0].split()[:3] == ["FID_IID", "p0_p0", "p1_p1"]
     assert [line.split()[0] for line in first[1:]] == [str(number) for number in range(1, 24)]
-    _, sd = standard_residuals(traits, covariate_basis(covariates))
+    _, sd = standard_residuals(traits, orthonormal_basis(covariates))
     people = [f"p{at}" for at in (5, 3, 599)]
     again = read_loco(listed, ["trait_1", "trait_0"], people, people, residual_sd=sd[::-1])
     for chromosome in ("1", "3", "X"):
@@ -194,7 +193,7 @@ def test_bad_input_is_refused_by_name(tmp_path, change, said):
 def test_collinear_covariates_count_once():
     values = np.random.default_rng(0).normal(size=(50, 2))
     doubled = np.c_[values, values[:, 0] * 3 - 1, np.full(50, 7.0)]
-    assert covariate_basis(doubled).shape[1] == 3
+    assert orthonormal_basis(doubled).shape[1] == 3
 
 
 def test_calibration_divides_effects_and_keeps_t_over_its_root():

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from leadlight.atomic import written_whole
 from leadlight.progress import say, set_quiet
 
 
@@ -57,6 +58,32 @@ def gwas(
             "--pcs", min=0, max=50, help="Principal components of the genotypes as covariates."
         ),
     ] = 0,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="Also test all traits together: DIR/joint.parquet."),
+    ] = False,
+    background: Annotated[
+        bool,
+        typer.Option(
+            "--background",
+            "--step1",
+            help="Whole-genome regression first: for relatives, structure and power.",
+        ),
+    ] = False,
+    background_variants: Annotated[
+        Path | None,
+        typer.Option(
+            "--background-variants",
+            metavar="FILE",
+            help="Ids of its variants, one a line. Default: pruned ones.",
+        ),
+    ] = None,
+    binary: Annotated[
+        bool,
+        typer.Option(
+            "--binary", help="Traits are controls and cases: 0 and 1, or 1 and 2 as in PLINK."
+        ),
+    ] = False,
     interaction: Annotated[
         bool,
         typer.Option("--sex-interaction", help="Also test whether an effect differs by sex."),
@@ -77,6 +104,10 @@ def gwas(
     precision: Annotated[str, typer.Option("--precision", help="auto, single or double.")] = "auto",
     text: Annotated[
         bool, typer.Option("--text", help="Also write GWAS-SSF text, <trait>.tsv.gz.")
+    ] = False,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", help="Draw Manhattan and QQ plots into DIR/figures."),
     ] = False,
     workers: Annotated[
         int | None,
@@ -104,6 +135,8 @@ def gwas(
     from leadlight.genetics.variant_filters import VariantFilter
 
     set_quiet(quiet)
+    if background_variants is not None and not background:
+        raise typer.BadParameter("--background-variants needs --background.")
     summary = run_gwas(
         genotypes,
         phenotypes,
@@ -113,6 +146,10 @@ def gwas(
         transform=transform,
         components=components,
         sex_interaction=interaction,
+        joint=joint,
+        binary=binary,
+        whole_genome=background,
+        whole_genome_variants=background_variants,
         variant_filter=VariantFilter(min_maf, min_mac, max_missing, min_info, min_hwe_p),
         build=build,
         precision=precision,
@@ -127,7 +164,26 @@ def gwas(
         say(f"Left out: {name} ({reason}).")
     if summary.resumed_blocks:
         say(f"{summary.resumed_blocks} blocks were done already.")
+    if figures:
+        _draw(out, list(summary.traits), joint)
     if not quiet:
         typer.echo(f"{len(summary.traits)} traits in {out}.")
     if json_:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+
+
+def _draw(out: Path, traits: list[str], joint: bool) -> None:
+    """All traits in one Manhattan plot and one QQ plot; the joint tests in one of their own."""
+    from leadlight.report.figures import png_bytes
+    from leadlight.report.manhattan import manhattan
+    from leadlight.report.qq import qq
+
+    tables = {name: out / f"{name}.parquet" for name in traits}
+    drawn = {"manhattan": manhattan(tables), "qq": qq(tables)}
+    if joint:
+        own = {"all traits together": out / "joint.parquet"}
+        drawn |= {"joint_manhattan": manhattan(own), "joint_qq": qq(own)}
+    (out / "figures").mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        with written_whole(out / "figures" / f"{name}.png") as partial:
+            partial.write_bytes(png_bytes(figure))

@@ -127,7 +127,7 @@ def null_model(cases: Floats, basis: Floats, offset: Floats | None = None) -> Nu
     """Fit one trait on the covariates alone.
 
     cases: (person,) 0, 1 or NaN. basis: (person, covariate) with the constant in its span and no
-    collinear columns (`whole_genome.covariate_basis`). offset: (person,) log odds of the
+    collinear columns (`designs.orthonormal_basis`). offset: (person,) log odds of the
     whole-genome prediction without the chromosome in question; NaN leaves the person out. Raises
     LeadlightError where cases or controls are absent.
     """

@@ -152,6 +152,26 @@ def orthonormal_basis(covariates: Floats) -> Floats:
     return basis
 
 
+def standard_residuals(traits: Floats, basis: Floats) -> tuple[Floats, Floats]:
+    """(person, trait) residuals on the basis in units of their SD, NaN kept; (trait,) the SDs.
+
+    Each trait is fitted on the people who have it. This SD, with n − rank degrees of freedom, is
+    REGENIE's unit of a prediction.
+    """
+    residuals = np.full(traits.shape, np.nan)
+    sds = np.zeros(traits.shape[1])
+    for at, trait in enumerate(traits.T):
+        known = np.isfinite(trait)
+        values, design = trait[known], basis[known]
+        values = values - values.mean()
+        left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        freedom = known.sum() - basis.shape[1]
+        spread = np.sqrt(left @ left / freedom) if freedom > 0 else 0.0
+        if spread > 1e-9 * max(float(np.abs(trait[known]).max(initial=0)), 1e-300):
+            sds[at], residuals[known, at] = spread, left / spread
+    return residuals, sds
+
+
 def _independent(matched: Matched, dropped: dict[str, str]) -> list[int]:
     kept: list[int] = []
     for i, name in enumerate(matched.covariate_names):

@@ -18,7 +18,7 @@ All p-values are natural logarithms inside and −log10 outside: no underflow.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,16 @@ class JointNull:
     log_least: Callable[[Floats], Floats]
     log_component: Callable[[Floats], Floats]
     log_adaptive: Callable[[Floats], Floats]
+    _parts: dict[bytes, "JointNull"] = field(default_factory=dict, compare=False, repr=False)
+
+    def part(self, traits: npt.NDArray[np.bool_]) -> "JointNull":
+        """The null of some of the traits, (trait,) bool; made once."""
+        if traits.all():
+            return self
+        key = traits.tobytes()
+        if key not in self._parts:
+            self._parts[key] = joint_null(self.correlation[np.ix_(traits, traits)])
+        return self._parts[key]
 
 
 @dataclass(frozen=True)
@@ -187,9 +197,7 @@ def joint_tests(statistics: Floats, null: JointNull, degrees: float | None = Non
         if not pattern.any():
             continue
         rows, traits = np.flatnonzero(of_variant.ravel() == at), np.flatnonzero(pattern)
-        part = null
-        if len(traits) < n_traits:
-            part = joint_null(null.correlation[np.ix_(traits, traits)])
+        part = null.part(pattern)
         values, freedom = _test(statistics[np.ix_(rows, traits)], part, degrees)
         for name, column in values.items():
             columns[name][rows] = column

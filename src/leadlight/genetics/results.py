@@ -29,6 +29,7 @@ COLUMNS = (
 )
 BETA, STANDARD_ERROR, NEG_LOG_10_P, FREQUENCY = range(4)
 ROWS_PER_GROUP = 1 << 15
+PARTIAL = ".gwas-partial"
 _MISSING = "#NA"  # of GWAS-SSF
 
 
@@ -41,19 +42,30 @@ class PartialResults:
     """
 
     def __init__(
-        self, folder: Path, manifest: Mapping[str, Any], n_traits: int, n_variants: int, tasks: int
+        self,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        n_traits: int,
+        n_variants: int,
+        tasks: int,
+        n_statistics: int = 4,
     ) -> None:
-        """Open what an earlier run with the same `manifest` left in `folder`, or start anew."""
+        """Open what an earlier run with the same `manifest` left in `folder`, or start anew.
+
+        n_statistics: more than the four named above where a test has more to say.
+        """
         self.folder = folder
         said = folder / "manifest.json"
         text = json.loads(json.dumps(manifest, default=str))
-        same = said.is_file() and json.loads(said.read_text(encoding="utf-8")) == text
+        same = is_left(folder, manifest)
         if not same:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
         shape = (n_traits, n_variants)
-        self.statistics = _on_disk(folder / "statistics.f32", np.float32, (4, *shape), same)
+        self.statistics = _on_disk(
+            folder / "statistics.f32", np.float32, (n_statistics, *shape), same
+        )
         self.n = _on_disk(folder / "n.i32", np.int32, shape, same)
         self.failed = _on_disk(folder / "failed.i8", np.int8, shape, same)
         if same:
@@ -75,6 +87,13 @@ class PartialResults:
     def remove(self) -> None:
         """Delete the folder: the tables are written."""
         shutil.rmtree(self.folder)
+
+
+def is_left(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a killed run with this manifest left its statistics in `folder`."""
+    said = folder / "manifest.json"
+    text = json.loads(json.dumps(manifest, default=str))
+    return said.is_file() and json.loads(said.read_text(encoding="utf-8")) == text
 
 
 def _on_disk(path: Path, kind: type[Any], shape: tuple[int, ...], there: bool) -> Any:
@@ -108,7 +127,27 @@ def write_trait(
         chosen = np.flatnonzero(there) if order is None else order[there[order]]
         variants = variants.take(chosen)
         statistics, n = statistics[:, chosen], n[chosen]
-    table = pa.table(
+    table = trait_table(trait, variants, statistics, n)
+    with written_whole(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            row_group_size=ROWS_PER_GROUP,
+            compression="snappy",
+            use_dictionary=["chromosome", "effect_allele", "other_allele", "n"],
+            write_statistics=["chromosome", "base_pair_location"],
+        )
+    return int(table.num_rows)
+
+
+def trait_table(
+    trait: str,
+    variants: pa.Table,
+    statistics: npt.NDArray[np.float32],
+    n: npt.NDArray[np.int32],
+) -> pa.Table:
+    """The columns of a trait's table, row by row as `variants`."""
+    return pa.table(
         {
             "chromosome": variants["chromosome"],
             "base_pair_location": variants["base_pair_location"],
@@ -122,16 +161,6 @@ def write_trait(
             "n": n,
         }
     ).replace_schema_metadata({"trait": trait})
-    with written_whole(path) as partial:
-        pq.write_table(
-            table,
-            partial,
-            row_group_size=ROWS_PER_GROUP,
-            compression="snappy",
-            use_dictionary=["chromosome", "effect_allele", "other_allele", "n"],
-            write_statistics=["chromosome", "base_pair_location"],
-        )
-    return int(table.num_rows)
 
 
 def write_gwas_ssf(path: Path, table: pa.Table) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 
 from leadlight.atomic import refuse_overwrite
 from leadlight.errors import LeadlightError
-from leadlight.genetics.association import GwasSummary, associate
-from leadlight.genetics.designs import rank_normal
+from leadlight.genetics.association import associate
+from leadlight.genetics.designs import rank_normal, with_usable_traits
 from leadlight.genetics.genotypes import GenotypeSource, open_genotypes
-from leadlight.genetics.traits import Matched, match_people, read_person_table
+from leadlight.genetics.gwas_summary import GwasSummary
+from leadlight.genetics.results import PARTIAL
+from leadlight.genetics.traits import Matched, as_cases, match_people, read_person_table
 from leadlight.genetics.variant_filters import VariantFilter
 
 CACHE = "genotypes"
@@ -27,6 +29,10 @@ def run_gwas(
     transform: str = "none",
     components: int = 0,
     sex_interaction: bool = False,
+    joint: bool = False,
+    binary: bool = False,
+    whole_genome: bool = False,
+    whole_genome_variants: Path | None = None,
     variant_filter: VariantFilter | None = None,
     build: str | None = None,
     precision: str = "auto",
@@ -39,38 +45,93 @@ def run_gwas(
 
     transform: `none` or `rank-normal`. components: so many principal components of the genotypes
     become covariates, and are written to `out/components.parquet`. sex_interaction: also writes
-    `out/<trait>.sex.parquet`. Raises LeadlightError on any input that can't be used, before any
-    work where it can be known before.
+    `out/<trait>.sex.parquet`. joint: also writes `out/joint.parquet`. whole_genome: the traits'
+    whole-genome regression goes first (with the ids in the text file `whole_genome_variants`, or
+    with pruned variants), and its predictions stay in `out/whole_genome.zarr`. binary: traits are
+    cases and controls, 1 and 0 or 2 and 1 (`binary_stage`). Raises LeadlightError on any input that
+    can't be used, before any work where it can be known before.
     """
     if transform not in ("none", "rank-normal"):
         raise LeadlightError(f"{transform!r} is no transform.", advice="none or rank-normal.")
+    if binary and (joint or sex_interaction or transform != "none"):
+        raise LeadlightError(
+            "Binary traits have no transform, no joint tests and no interaction with sex here.",
+            advice="Leave those options out, or give quantitative traits.",
+        )
+    if whole_genome and sex_interaction:
+        raise LeadlightError(
+            "The interaction with sex does not take the whole-genome background away.",
+            advice="Run it without.",
+        )
     source = open_genotypes(genotypes, cache=out / CACHE, build=build)
     described = read_person_table(phenotypes, traits)
+    killed = (out / PARTIAL).is_dir()  # the association knows whether it was this run
     for name in described.columns:  # before the hours that components and tests may take
-        refuse_overwrite(out / f"{name}.parquet", overwrite)
+        refuse_overwrite(out / f"{name}.parquet", overwrite or killed)
         if sex_interaction:
             refuse_overwrite(out / f"{name}.sex.parquet", overwrite)
     adjusted = None if covariates is None else read_person_table(covariates, categories=True)
     matched = match_people(source.people, described, adjusted)
+    if binary:
+        matched = replace(matched, traits=as_cases(matched.trait_names, matched.traits))
     if components:
         matched = _with_components(source, matched, components, out, seed, workers)
     if transform == "rank-normal":
         columns = [rank_normal(column) for column in matched.traits.T]
         matched = replace(matched, traits=np.stack(columns, axis=1))
     inputs = [phenotypes] if covariates is None else [phenotypes, covariates]
+    background = None
+    if whole_genome:
+        from leadlight.genetics.background_stage import background_of
+
+        chosen = None
+        if whole_genome_variants is not None:
+            chosen = _ids_in(whole_genome_variants)
+            inputs.append(whole_genome_variants)
+        matched = with_usable_traits(matched)
+        background = background_of(
+            source,
+            matched,
+            out,
+            binary=binary,
+            variants=chosen,
+            workers=workers,
+            overwrite=overwrite,
+            seed=seed,
+        )
     parameters = {
         "transform": transform,
         "principal_components": components,
         "sex_interaction": sex_interaction,
+        "joint": joint,
+        "binary": binary,
+        "whole_genome": whole_genome,
         "build": build,
         "seed": seed,
         "people": matched.counts,
     }
+    if binary:
+        from leadlight.genetics.binary_stage import associate_cases
+
+        return associate_cases(
+            source,
+            matched,
+            out,
+            variant_filter=variant_filter,
+            background=background,
+            text=text,
+            workers=workers,
+            overwrite=overwrite,
+            parameters=parameters,
+            inputs=inputs,
+        )
     summary = associate(
         source,
         matched,
         out,
         variant_filter=variant_filter,
+        background=background,
+        joint=joint,
         precision=precision,
         text=text,
         workers=workers,
@@ -90,6 +151,13 @@ def run_gwas(
             overwrite=overwrite,
         )
     return summary
+
+
+def _ids_in(path: Path) -> list[str]:
+    """The first word of every line, as in a `.prune.in` of PLINK."""
+    if not path.is_file():
+        raise LeadlightError(f"{path} does not exist.", advice="Give a file with an id per line.")
+    return [words[0] for line in path.read_text().splitlines() if (words := line.split())]
 
 
 def _with_components(

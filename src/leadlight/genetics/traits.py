@@ -151,6 +151,26 @@ def match_people(
     )
 
 
+def as_cases(names: Sequence[str], traits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Binary traits (person, trait) as 1 for cases, 0 for controls and NaN.
+
+    Written as 0 and 1, or as PLINK does: 1 for controls, 2 for cases, 0 for neither. −9 is missing.
+    Raises LeadlightError on any other number.
+    """
+    out = np.where(traits == -9, np.nan, traits)
+    for at, name in enumerate(names):
+        known = out[np.isfinite(out[:, at]), at]
+        odd = known[~np.isin(known, (0, 1, 2))]
+        if len(odd):
+            raise LeadlightError(
+                f"The binary trait {name} has the value {odd[0]:g}.",
+                advice="Write controls and cases as 0 and 1, or as 1 and 2.",
+            )
+        if (known == 2).any():
+            out[:, at] = np.where(out[:, at] == 0, np.nan, out[:, at] - 1)
+    return out
+
+
 def _rows_in(table: PersonTable, people: People, by_family: bool) -> npt.NDArray[np.int64]:
     """(person,) the row of each person of the genotypes in the table, -1 where there is none."""
     if by_family and table.family_ids is None:

@@ -38,6 +38,7 @@ from leadlight.genetics.background_calibration import (
     simulate_traits,
 )
 from leadlight.genetics.binary import fit_logistic
+from leadlight.genetics.designs import orthonormal_basis, standard_residuals
 from leadlight.genetics.ridge import (
     KEPT_IN_MEMORY,
     Calls,
@@ -106,7 +107,7 @@ def whole_genome_regression(
     _check(names, traits, covariates, trait_names, person_ids, folds, binary)
     store = folder / STORE
     refuse_overwrite(store, overwrite)
-    basis = covariate_basis(covariates)
+    basis = orthonormal_basis(covariates)
     residuals, residual_sd = standard_residuals(traits, basis)
     for name, sd in zip(trait_names, residual_sd, strict=True):
         if not sd > 0:
@@ -228,41 +229,6 @@ def calibrated(beta: Floats, standard_error: Floats, calibration: float) -> tupl
     inverse, the effect by its inverse.
     """
     return beta / calibration, standard_error / np.sqrt(calibration)
-
-
-def covariate_basis(covariates: Floats) -> Floats:
-    """(person, rank) orthonormal basis of the constant and the covariates; collinear ones merge."""
-    centred = covariates - covariates.mean(axis=0)
-    spread = np.linalg.norm(centred, axis=0)
-    design = np.concatenate(
-        [
-            np.full((len(covariates), 1), len(covariates) ** -0.5),
-            centred / np.where(spread > 0, spread, 1),
-        ],
-        axis=1,
-    )
-    left, size, _ = np.linalg.svd(design, full_matrices=False)
-    return np.asarray(left[:, size > size[0] * 1e-8])
-
-
-def standard_residuals(traits: Floats, basis: Floats) -> tuple[Floats, Floats]:
-    """(person, trait) residuals on the basis in units of their SD, NaN kept; (trait,) the SDs.
-
-    Each trait is fitted on the people who have it. This SD, with n − rank degrees of freedom, is
-    REGENIE's unit of a prediction.
-    """
-    residuals = np.full(traits.shape, np.nan)
-    sds = np.zeros(traits.shape[1])
-    for at, trait in enumerate(traits.T):
-        known = np.isfinite(trait)
-        values, design = trait[known], basis[known]
-        values = values - values.mean()
-        left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-        freedom = known.sum() - basis.shape[1]
-        spread = np.sqrt(left @ left / freedom) if freedom > 0 else 0.0
-        if spread > 1e-9 * max(float(np.abs(trait[known]).max(initial=0)), 1e-300):
-            sds[at], residuals[known, at] = spread, left / spread
-    return residuals, sds
 
 
 def _level_0(
