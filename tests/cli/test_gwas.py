@@ -68,3 +68,25 @@ def test_settings_that_make_no_sense_are_refused_before_any_work(study: Path) ->
     with pytest.raises(LeadlightError, match="no known build"):
         run(study, "--build", "hg99")
     assert not list((study / "out").glob("*.parquet"))
+
+
+def test_joint_tests_and_figures_come_with_a_word_each(study: Path) -> None:
+    run(study, "--joint", "--figures")
+    joint = pl.read_parquet(study / "out" / "joint.parquet")
+    assert joint["rsid"][joint["neg_log_10_p_value"].arg_max()] == "rs4"
+    drawn = {path.name for path in (study / "out" / "figures").iterdir()}
+    assert drawn == {"manhattan.png", "qq.png", "joint_manhattan.png", "joint_qq.png"}
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (study / "out/figures").iterdir())
+
+
+def test_cases_and_controls_are_tested_by_score_and_firth(study: Path) -> None:
+    factors = pl.read_parquet(study / "factors.parquet")
+    cases = factors.select("IID", (pl.col("f0") > 1).cast(pl.Int8).alias("AF"))
+    cases.write_parquet(study / "factors.parquet")
+    run(study, "--binary")
+    table = pl.read_parquet(study / "out" / "AF.parquet")
+    assert table["rsid"][table["neg_log_10_p_value"].arg_max()] == "rs4"
+    assert table["method"][table["neg_log_10_p_value"].arg_max()] == "firth"
+    assert (table["n_cases"] == int(cases["AF"].sum())).all()
+    with pytest.raises(LeadlightError, match="no joint tests"):
+        run(study, "--binary", "--joint", "--overwrite")
