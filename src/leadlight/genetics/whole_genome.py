@@ -39,7 +39,6 @@ from leadlight.genetics.background_calibration import (
 )
 from leadlight.genetics.binary import fit_logistic
 from leadlight.genetics.designs import orthonormal_basis, standard_residuals
-from leadlight.genetics.prediction_store import create_predictions
 from leadlight.genetics.ridge import (
     KEPT_IN_MEMORY,
     Calls,
@@ -148,9 +147,7 @@ def whole_genome_regression(
         return stack_logistic(reader, traits[:, at], offset, heritabilities, folds)
 
     with written_whole(store) as unfinished:
-        group = create_predictions(
-            unfinished, trait_names, left_out, person_ids, family_ids, binary
-        )
+        group = _create(unfinished, trait_names, left_out, person_ids, family_ids, binary)
         predictions: Any = group["loco"]
         done: list[Stack] = []
         ratios = np.ones(len(trait_names))
@@ -377,6 +374,43 @@ def _claim(level_0: Path, plan: dict[str, object], overwrite: bool) -> None:
             )
         shutil.rmtree(level_0)
     write_json(said, plan)
+
+
+def _create(
+    store: Path,
+    trait_names: Sequence[str],
+    left_out: Sequence[str],
+    person_ids: Sequence[str],
+    family_ids: Sequence[str] | None,
+    binary: bool,
+) -> zarr.Group:
+    group = zarr.create_group(
+        str(store), attributes={"kind": "binary" if binary else "quantitative"}
+    )
+    group.create_array(
+        "loco",
+        shape=(len(trait_names), len(left_out), len(person_ids)),
+        chunks=(1, 1, len(person_ids)),
+        dtype="float32",
+        fill_value=float("nan"),
+        dimension_names=("trait", "chromosome", "person"),
+    )
+    families = person_ids if family_ids is None else family_ids
+    for name, axis, values in (
+        ("trait", "trait", trait_names),
+        ("chromosome", "chromosome", left_out),
+        ("person", "person", person_ids),
+        ("family", "person", families),
+    ):
+        coordinate = group.create_array(
+            name,
+            shape=(len(values),),
+            chunks=(min(len(values), 100_000),),
+            dtype=str,
+            dimension_names=(axis,),
+        )
+        coordinate[:] = np.array([str(value) for value in values], dtype=object)
+    return group
 
 
 def _workers(asked: int | None) -> int:
