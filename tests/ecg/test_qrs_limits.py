@@ -74,7 +74,7 @@ def with_slow_end(beat: MedianBeat, from_sample: int, size_mv: float, tau: float
     return replace(beat, beat_mv=as_leads(values))
 
 
-# A return slower than 6 samples runs into the stretch that the ST course is taken from, and is ended
+# A return slower than 6 samples runs into the stretch that the ST course is taken from, and ends
 # up to 12 ms early.
 @given(size_mv=st.floats(0.15, 0.5), tau=st.floats(3, 6))
 @settings(max_examples=30, deadline=None)
