@@ -11,7 +11,7 @@ from leadlight.errors import LeadlightError
 from leadlight.study import ExplainedStudy, explain_study
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExplainedStudy]:
     study = tmp_path_factory.mktemp("demo") / "study"
     return study, run_demo(study, people=40, seed=2)

@@ -20,7 +20,7 @@ from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     card = card_from_tables(
         {

@@ -26,7 +26,7 @@ def small(**changes: object) -> ResidualNetwork:
     return ResidualNetwork(**{**settings, **changes}).eval()  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published() -> ResidualNetwork:
     return ResidualNetwork(generator=torch.Generator().manual_seed(0)).eval()
 

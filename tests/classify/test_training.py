@@ -93,12 +93,12 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory):
     return study_of(tmp_path_factory.mktemp("training") / "beats")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(study, tmp_path_factory):
     return train([study], tmp_path_factory.mktemp("model") / "tiny", SETTINGS)
 

@@ -75,12 +75,12 @@ def simulated(seed: int, rhythm: str = "sinus", **options: float) -> SimulatedRe
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(shared_data: Path) -> Recording:
     return read_recording(shared_data / "formats" / "cardiosoft" / "ukb_ecg_demo_20205_2_0.xml")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cart(demo: Recording) -> tuple[MedianBeat, xr.DataArray, Measurements]:
     """The cart's own median beat, measured by us between the cart's own limits."""
     r_peaks = find_r_peaks(demo.signal_mv, demo.rate_hz)

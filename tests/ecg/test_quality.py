@@ -11,7 +11,7 @@ from leadlight.ecg.quality import EXCLUDING_FLAGS, FLAGS, excludes, quality_flag
 from leadlight.ecg.recording import Recording
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clean(shared_data: Path) -> Recording:
     """A real recording that nothing is wrong with."""
     found = read_recording(shared_data / "ptbxl" / "records500" / "00000" / "00001_hr.hea")
@@ -19,7 +19,7 @@ def clean(shared_data: Path) -> Recording:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ptbxl(shared_data: Path) -> list[Recording]:
     return [read_recording(path) for path in find_recordings(shared_data / "ptbxl")[:150]]
 

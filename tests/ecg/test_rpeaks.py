@@ -14,7 +14,7 @@ from leadlight.simulate.population import simulate_recordings
 TOLERANCE = 75  # samples at 500 Hz: 150 ms
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def annotated(shared_data: Path) -> list[tuple[Recording, dict[str, np.ndarray]]]:
     """LUDB: recordings with the cardiologists' R of every lead, in samples at 500 Hz."""
     found = []

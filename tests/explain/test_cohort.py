@@ -30,7 +30,7 @@ TABLES = ("records", "leads", "beats", "classes")
 OPTIONS = {"most_per_group": 12, "max_steps": 18}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def explained(study: Path, small_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that is explained. Read only."""
     folder = tmp_path_factory.mktemp("explained") / "study"

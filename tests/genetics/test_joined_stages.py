@@ -37,7 +37,7 @@ def _table(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def relatives() -> dict[str, Any]:
     rng = np.random.default_rng(4)
     calls = _families(rng, 2400, 70, 4)

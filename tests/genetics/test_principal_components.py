@@ -13,7 +13,7 @@ from leadlight.genetics.principal_components import principal_components, pruned
 from leadlight.genetics.stage import run_gwas
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hapmap(shared_data: Path) -> GenotypeSource:
     return open_genotypes(shared_data / "genotypes" / "hapmap3_957_bed" / "data")
 

@@ -17,7 +17,7 @@ from leadlight.genetics.results import (
 ROWS = 400_000
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trait(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     chromosome = np.repeat([str(k) for k in range(1, 23)] + ["X"], -(-ROWS // 23))[:ROWS]

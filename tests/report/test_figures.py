@@ -25,7 +25,7 @@ DRAWINGS: dict[str, Callable[[dict[str, pl.DataFrame]], Drawn]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tables(whole_study: Path) -> dict[str, pl.DataFrame]:
     return {
         name: pl.read_parquet(whole_study / "findings" / f"{name}.parquet")

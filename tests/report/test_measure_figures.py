@@ -14,7 +14,7 @@ from leadlight.errors import LeadlightError
 from leadlight.report.measure_figures import FOLDER, write_measure_figures
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     real = read_recording(shared_data / "ptbxl" / "records500" / "00000" / "00001_hr.hea")

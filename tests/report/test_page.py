@@ -47,12 +47,12 @@ class _Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(whole_study: Path) -> Path:
     return write_report(whole_study)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(report: Path) -> _Page:
     return _Page(report.read_text(encoding="utf-8"))
 

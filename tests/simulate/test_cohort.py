@@ -35,7 +35,7 @@ def _bytes_below(study: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study made in one go by one process."""
     pytest.importorskip("msprime", reason="genomes need the extra leadlight[simulate]")

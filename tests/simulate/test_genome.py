@@ -57,7 +57,7 @@ def test_no_msprime_gives_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "--no-genomes" in str(caught.value)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromosome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ChromosomeTask]:
     pytest.importorskip("msprime", reason="genomes need the extra leadlight[simulate]")
     folder = tmp_path_factory.mktemp("parts")

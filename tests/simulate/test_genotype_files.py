@@ -74,7 +74,9 @@ def test_pgen_and_bed_give_back_the_calls(
 
 
 def test_other_readers_see_the_same_calls_in_bed_and_vcf(tmp_path: Path) -> None:
-    bed_reader = pytest.importorskip("bed_reader")
+    bed_reader = pytest.importorskip(
+        "bed_reader", reason="bed-reader, an independent reader, is absent"
+    )
     cyvcf2 = pytest.importorskip("cyvcf2")
     calls = _drawn(11, 7, 3)
     _write(tmp_path / "x", calls)

@@ -16,7 +16,7 @@ from leadlight.simulate.people import People, draw_people
 KINSHIP = {"parent and child": 0.25, "siblings": 0.25, "half-siblings": 0.125, "cousins": 0.0625}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def family_people() -> tuple[People, Pedigree]:
     return draw_pedigree(draw_people(range(600), 3), 0.8, np.random.default_rng(5))
 

@@ -23,12 +23,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def heart() -> SimulatedRecording:
     return next(simulate_recordings(1, seed=5, severities={}, noise=0.3))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def found(heart: SimulatedRecording) -> Fiducials:
     return delineate(heart.recording.signal_mv, heart.recording.rate_hz)
 

@@ -12,7 +12,7 @@ from leadlight.ecg.delineation.weights import read_card
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def held_back(shared_data) -> list[AnnotatedRecord]:
     folder = shared_data / "ludb"
     if not folder.is_dir():
@@ -20,7 +20,7 @@ def held_back(shared_data) -> list[AnnotatedRecord]:
     return [read_annotated(folder, n) for n in record_numbers(folder) if part_of(n) == "test"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scores(held_back):
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from leadlight.ecg.leads import LEADS
 SAMPLES = 1600
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def strip() -> torch.Tensor:
     """(record, lead, sample) three bumps a second on a slope, another size in every lead."""
     t = torch.arange(SAMPLES) / 500.0
@@ -24,7 +24,7 @@ def strip() -> torch.Tensor:
     return torch.linspace(-1, 1.2, 12)[None, :, None] * beats + 0.1 * t + noise
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def places() -> torch.Tensor:
     return torch.arange(12).expand(2, 12)
 

@@ -39,7 +39,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(shared_data: Path) -> Path:
     return shared_data / "formats" / "cardiosoft" / "ukb_ecg_demo_20205_2_0.xml"
 
