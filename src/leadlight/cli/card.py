@@ -1,6 +1,5 @@
 """`leadlight card`: look at model cards, convert weights, find out a card's doubtful settings."""
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 card_app = typer.Typer(
@@ -18,11 +18,6 @@ card_app = typer.Typer(
 
 _ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A shipped model's name, or a model card's path.")
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-_Json = Annotated[bool, typer.Option("--json", help="Last line: the summary, machine-readable.")]
-_Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a model that is in the folder.")
 ]
 
 
@@ -35,7 +30,7 @@ class Padding(StrEnum):
 
 
 @card_app.command("show")
-def show(model: _ModelArgument, json_: _Json = False) -> None:
+def show(model: _ModelArgument, json_: Json = False) -> None:
     """Print a model's card.
 
     Example: leadlight card show my-model/card.toml
@@ -45,12 +40,11 @@ def show(model: _ModelArgument, json_: _Json = False) -> None:
 
     card = read_card(find_card(model))
     typer.echo(card_text(card))
-    if json_:
-        typer.echo(json.dumps(card.model_dump(mode="json")))
+    print_summary(json_, card.model_dump(mode="json"))
 
 
 @card_app.command("check")
-def check(model: _ModelArgument, quiet: _Quiet = False, json_: _Json = False) -> None:
+def check(model: _ModelArgument, quiet: Quiet = False, json_: Json = False) -> None:
     """Load a model as every verb does: the card is sound, and the weights are those it names.
 
     Example: leadlight card check my-model
@@ -67,8 +61,7 @@ def check(model: _ModelArgument, quiet: _Quiet = False, json_: _Json = False) ->
     )
     for name, logit in checked.logit_of_zeros.items():
         say(f"  {name:>6}  logit of an empty input {logit:.3f}")
-    if json_:
-        typer.echo(json.dumps({"model": loaded.card.model.name, **asdict(checked)}))
+    print_summary(json_, {"model": loaded.card.model.name, **asdict(checked)})
 
 
 @card_app.command("convert")
@@ -100,9 +93,9 @@ def convert(
         typer.Option("--classes", help="Names of the outputs in order, separated by commas."),
     ] = None,
     licence: Annotated[str, typer.Option("--licence", help="Of the weights.")] = "",
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Convert Keras weights of the Ribeiro network, unchanged, and write a card for them.
 
@@ -129,14 +122,15 @@ def convert(
     stored = save_model(network, card, out, half=False, overwrite=overwrite)
     say(f"{stored.model.name} is in {out}: leads {', '.join(stored.input.leads)}.")
     say("Lead order and unit are settings, not facts of the file: see leadlight card fit.")
-    if json_:
-        summary = {
+    print_summary(
+        json_,
+        {
             "folder": str(out),
             "leads": stored.input.leads,
             "unit_scale": unit_scale,
             "weights_sha256": stored.model.weights_sha256,
-        }
-        typer.echo(json.dumps(summary))
+        },
+    )
 
 
 @card_app.command("fit")
@@ -157,9 +151,9 @@ def fit(
         int, typer.Option("--bootstrap", min=100, help="Resamples for the intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample and the bootstrap.")] = 0,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Find the lead order, unit and padding that a network was trained with.
 
@@ -193,8 +187,9 @@ def fit(
     if out is not None:
         save_model(loaded.network, found.card, out, half=False, overwrite=overwrite)
         say(f"The model with this card is in {out}.")
-    if json_:
-        summary = {
+    print_summary(
+        json_,
+        {
             "decided": found.decided,
             "best": asdict(found.best),
             "verdicts": [asdict(verdict) for verdict in found.verdicts],
@@ -202,8 +197,8 @@ def fit(
             "records": found.n_records,
             "patients": found.n_patients,
             "statement": found.statement,
-        }
-        typer.echo(json.dumps(summary))
+        },
+    )
 
 
 def _names(listed: str | None) -> tuple[str, ...] | None:

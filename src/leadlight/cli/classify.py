@@ -1,11 +1,11 @@
 """`leadlight classify`: a model's probabilities for every record of a study."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
@@ -25,13 +25,9 @@ def classify(
         str, typer.Option("--device", help="Where to compute: cpu, cuda, mps.")
     ] = "cpu",
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace this model's results.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Predict every record of a study, and score the predictions where records are labelled.
 
@@ -60,8 +56,9 @@ def classify(
     for name, count in done.n_called.items():
         threshold = loaded.card.output.thresholds[name]
         say(f"  {name:>6}  {count} at or above {threshold:.3g}")
-    if json_:
-        summary = {
+    print_summary(
+        json_,
+        {
             "model": loaded.card.model.name,
             "folder": str(done.folder),
             "records": done.n_records,
@@ -70,5 +67,5 @@ def classify(
             "excluded_from_scores": done.n_excluded,
             "called": done.n_called,
             "scored": done.scores is not None,
-        }
-        typer.echo(json.dumps(summary))
+        },
+    )

@@ -1,11 +1,11 @@
 """`leadlight demo`: the main job on what ships with the program."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import set_quiet
 
 
@@ -17,13 +17,9 @@ def demo(
         int, typer.Option("--people", min=30, help="Simulated people beside the real ECG.")
     ] = 160,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same people.")] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier demo there.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Explain a real 12-lead ECG and a small simulated cohort; needs no data and no network.
 
@@ -34,5 +30,4 @@ def demo(
     set_quiet(quiet)
     done = run_demo(study, people=people, seed=seed, overwrite=overwrite)
     typer.echo(f"The page: {done.page.resolve()}")
-    if json_:
-        typer.echo(json.dumps(done.summary | {"page": str(done.page)}))
+    print_summary(json_, done.summary | {"page": str(done.page)})

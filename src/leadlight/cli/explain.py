@@ -1,11 +1,11 @@
 """`leadlight explain`: why a network called a diagnosis, and whether that is true."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import set_quiet
 
 
@@ -59,11 +59,9 @@ def explain(
     seed: Annotated[
         int, typer.Option("--seed", help="Of the random control, permutations and intervals.")
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make every stage again.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Explain diagnoses in a cohort and write the page.
 
@@ -97,5 +95,4 @@ def explain(
         overwrite=overwrite,
     )
     typer.echo(f"The page: {done.page}")
-    if json_:
-        typer.echo(json.dumps(done.summary | {"page": str(done.page)}))
+    print_summary(json_, done.summary | {"page": str(done.page)})

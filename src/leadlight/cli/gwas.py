@@ -1,12 +1,12 @@
 """`leadlight gwas`: association of all traits with all variants."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from leadlight.atomic import written_whole
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
@@ -113,14 +113,10 @@ def gwas(
         int | None,
         typer.Option("--workers", min=1, help="Threads; the result is the same. Default: all."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there.")
-    ] = False,
+    overwrite: Overwrite = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the principal components.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Test every variant against every trait.
 
@@ -168,8 +164,7 @@ def gwas(
         _draw(out, list(summary.traits), joint)
     if not quiet:
         typer.echo(f"{len(summary.traits)} traits in {out}.")
-    if json_:
-        typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    print_summary(json_, summary.as_json())
 
 
 def _draw(out: Path, traits: list[str], joint: bool) -> None:

@@ -1,11 +1,11 @@
 """`leadlight import`: ECG files into a study folder."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import set_quiet
 
 if TYPE_CHECKING:
@@ -46,19 +46,15 @@ def import_(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that read; the result is the same.")
     ] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the cohort that the study holds.")
-    ] = False,
+    overwrite: Overwrite = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 when any file was rejected.")
     ] = False,
     seed: Annotated[
         int, typer.Option("--seed", help="Taken by every verb; nothing in an import is random.")
     ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Read ECG files into a study folder.
 
@@ -77,8 +73,7 @@ def import_(
     if not quiet:
         for line in _lines(summary):
             typer.echo(line)
-    if json_:
-        typer.echo(json.dumps(summary.as_json() | {"seed": seed}, ensure_ascii=False))
+    print_summary(json_, summary.as_json() | {"seed": seed})
     if summary.failed:
         raise typer.Exit(1)
 

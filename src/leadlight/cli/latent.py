@@ -1,11 +1,11 @@
 """`leadlight latent`: the ECG's own factors."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, Seed, Workers, print_summary
 from leadlight.errors import LeadlightError
 from leadlight.progress import say, set_quiet
 
@@ -18,15 +18,6 @@ latent_app = typer.Typer(
 _Study = Annotated[Path, typer.Option("--study", help="Study folder that has been measured.")]
 _Model = Annotated[
     str, typer.Option("--model", help="A factor model that comes with Leadlight, or a card.")
-]
-_Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")]
-_Json = Annotated[
-    bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-]
-_Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Taken by every verb; torch threads here.")
 ]
 
 
@@ -65,13 +56,13 @@ def train(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of beats, to share between runs.")
     ] = None,
-    workers: _Workers = 1,
+    workers: Workers = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was stopped.")
     ] = False,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Train a factor model on the train splits of studies.
 
@@ -95,7 +86,7 @@ def train(
         )  # fmt: skip
         for row in table.to_dicts():
             say(", ".join(f"{name} {value}" for name, value in row.items()))
-        _print(json_, {"models": table.to_dicts()})
+        print_summary(json_, {"models": table.to_dicts()})
         return
     if len(beta or []) > 1 or len(seed or []) > 1:
         raise LeadlightError("Several betas or seeds were given.", advice="Add --sweep.")
@@ -111,7 +102,7 @@ def train(
         f"{len(done.model.names)} factors; on validation records {metrics['mae_uv']:.1f} µV, "
         f"r {metrics['r']:.3f}."
     )
-    _print(
+    print_summary(
         json_,
         {
             "card": str(done.model.source),
@@ -146,11 +137,11 @@ def encode(
         list[Path] | None,
         typer.Option("--with", help="Further studies to train the folds on; may be repeated."),
     ] = None,
-    workers: _Workers = 1,
-    seed: _Seed = 0,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    workers: Workers = 1,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Write `factors.parquet`: one row per record, with flags for beats unlike those of training.
 
@@ -182,7 +173,7 @@ def encode(
         f"{summary.n_encoded} of {summary.n_records} records encoded, {summary.n_flagged} flagged; "
         f"{summary.path}."
     )
-    _print(json_, summary.as_json() | {"seed": seed})
+    print_summary(json_, summary.as_json() | {"seed": seed})
 
 
 @latent_app.command("evaluate")
@@ -195,11 +186,11 @@ def evaluate(
     classifier: Annotated[
         str, typer.Option("--classifier", help="Whose logits are explained through factors.")
     ] = "leadlight-ecg-6",
-    workers: _Workers = 1,
-    seed: _Seed = 0,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    workers: Workers = 1,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Measure a factor model on records that it was not fitted to.
 
@@ -216,7 +207,7 @@ def evaluate(
     )  # fmt: skip
     value, low, high = done.summary["mae_uv"]
     say(f"MAE {value:.1f} µV ({low:.1f} to {high:.1f}); all of it in {done.folder}.")
-    _print(json_, done.summary | {"folder": str(done.folder)})
+    print_summary(json_, done.summary | {"folder": str(done.folder)})
 
 
 @latent_app.command("traverse")
@@ -226,11 +217,11 @@ def traverse(
     classifier: Annotated[
         str, typer.Option("--classifier", help="Whose classes are drawn as directions.")
     ] = "leadlight-ecg-6",
-    workers: _Workers = 1,
-    seed: _Seed = 0,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    json_: _Json = False,
+    workers: Workers = 1,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Draw what each factor does to the ECG, on one page.
 
@@ -247,15 +238,10 @@ def traverse(
     )
     page = write_latent_page(folder.parent, overwrite=overwrite)
     say(f"The page is {page}.")
-    _print(json_, {"page": str(page)})
+    print_summary(json_, {"page": str(page)})
 
 
 def _threads(workers: int) -> None:
     import torch
 
     torch.set_num_threads(workers)
-
-
-def _print(json_: bool, summary: dict[str, Any]) -> None:
-    if json_:
-        typer.echo(json.dumps(summary, ensure_ascii=False, default=str))

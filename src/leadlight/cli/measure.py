@@ -1,11 +1,11 @@
 """`leadlight measure`: median beats, wave limits and measurements of a study."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import set_quiet
 
 _UNITS = {
@@ -43,16 +43,12 @@ def measure(
         int,
         typer.Option("--workers", min=1, help="Processes that measure; the result is the same."),
     ] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace measurements that are there.")
-    ] = False,
+    overwrite: Overwrite = False,
     seed: Annotated[
         int, typer.Option("--seed", help="Taken by every verb; nothing in measuring is random.")
     ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Find the waves of every record and measure them.
 
@@ -89,8 +85,7 @@ def measure(
             typer.echo(f"Medians: {', '.join(middles)}; {summary.n_without_p} without P wave.")
     if figures or drawn:
         _draw_figures(study, drawn, figures, overwrite, quiet)
-    if json_:
-        typer.echo(json.dumps(summary.as_json() | {"seed": seed}, ensure_ascii=False))
+    print_summary(json_, summary.as_json() | {"seed": seed})
 
 
 def _draw_figures(

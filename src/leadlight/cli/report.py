@@ -6,18 +6,15 @@ from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet
 from leadlight.progress import set_quiet
 
 
 def report(
     study: Annotated[Path, typer.Option("--study", help="Study folder.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a report that is there.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Write `report/index.html`: findings, figures and their numbers, in one page.
 

@@ -1,11 +1,11 @@
 """`leadlight simulate`: people whose truth is known."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.errors import LeadlightError
 from leadlight.progress import say, set_quiet
 
@@ -53,13 +53,9 @@ def simulate(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes; the result is the same.")
     ] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what the folder holds.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Make people with known truth: 12-lead ECGs, genotypes, traits and covariates.
 
@@ -105,14 +101,15 @@ def simulate(
     )
     if genomes:
         say(f"{variants} variants in {study / 'genotypes'}; what acts is in {study / 'truth'}.")
-    if json_:
-        summary = {
+    print_summary(
+        json_,
+        {
             "records": len(cohort),
             "labels": counts,
             "study": str(study),
             "variants": variants if genomes else 0,
-        }
-        typer.echo(json.dumps(summary))
+        },
+    )
 
 
 def read_chromosomes(text: str) -> tuple[int, ...]:

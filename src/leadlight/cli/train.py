@@ -1,12 +1,12 @@
 """`leadlight train`: fit a classifier to one or more studies."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
@@ -41,13 +41,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was stopped.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the model or unfinished training there.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Last line: the summary, machine-readable.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Train a network on the train splits of studies; score it once on their test splits.
 
@@ -75,8 +71,9 @@ def train(
     for name, scores in done.scores.items():
         for label, figures in scores["splits"]["test"]["classes"].items():
             say(f"  {name} {label:>6}  {_figure(figures)}")
-    if json_:
-        summary = {
+    print_summary(
+        json_,
+        {
             "card": str(done.card_path),
             "epochs": done.history.height,
             "best_epoch": done.best_epoch,
@@ -84,8 +81,8 @@ def train(
             "records_per_s": round(done.records_per_s, 1),
             "thresholds": done.card.output.thresholds,
             "metrics": done.card.metrics,
-        }
-        typer.echo(json.dumps(summary))
+        },
+    )
 
 
 def _figure(figures: dict[str, dict[str, float | None]]) -> str:
