@@ -30,9 +30,10 @@ from leadlight.latent.model import load_latent_model
 from leadlight.latent.network import FactorNetwork
 from leadlight.latent.objective import Objective, kl_nats, loss_of, terms
 from leadlight.latent.reconstruction import errors_of
+from leadlight.latent.settings import LatentSettings, study_shares
 from leadlight.latent.simulated import simulate_beats
 from leadlight.latent.sweep import SAME, stability
-from leadlight.latent.training import LatentSettings, epoch_batches, start_network, study_shares
+from leadlight.latent.training import epoch_batches, start_network
 from leadlight.simulate.traits import HEART_TRAITS, TRAIT_NAMES
 
 _BETA_NOISE_MV = 0.02

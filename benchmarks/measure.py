@@ -34,20 +34,17 @@ import torch
 import xarray as xr
 
 from leadlight.atomic import write_json
-from leadlight.cohort import measuring
+from leadlight.cohort import measured_records
 from leadlight.cohort.measuring import measure_cohort
 from leadlight.cohort.store import write_cohort
 from leadlight.ecg import median_beat as beats
+from leadlight.ecg.beat_limits import limits_on_median, limits_over_beats
+from leadlight.ecg.cart_beat import cart_sample
 from leadlight.ecg.delineation import delineate
 from leadlight.ecg.formats import read_recording
 from leadlight.ecg.intervals import rate_and_rr, wave_intervals
-from leadlight.ecg.measurements import (
-    limits_on_median,
-    limits_over_beats,
-    measure,
-    measure_recording,
-)
-from leadlight.ecg.median_beat import cart_sample, median_beat
+from leadlight.ecg.measurements import measure, measure_recording
+from leadlight.ecg.median_beat import median_beat
 from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.simulate.population import SimulatedRecording, simulate_recordings
@@ -330,11 +327,11 @@ def peak_of_writing(count: int) -> None:
     """
     torch.set_num_threads(1)
     one = next(iter(simulate_recordings(1, seed=1))).recording
-    measured = measuring._measure_one(one, "own")
+    measured = measured_records.measure_one(one, "own")
 
     def again(
-        recording: Recording, medians: measuring.Medians, asked: object = None
-    ) -> measuring._Measured:
+        recording: Recording, medians: measured_records.Medians, asked: object = None
+    ) -> measured_records.MeasuredRecord:
         return replace(measured, row=measured.row | {"record_id": recording.record_id})
 
     with tempfile.TemporaryDirectory() as folder:
@@ -343,7 +340,7 @@ def peak_of_writing(count: int) -> None:
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
         code += f"import measure; measure.short_cohort({folder!r}, {count})"
         subprocess.run([sys.executable, "-c", code], check=True)
-        measuring._measure_one = again
+        measured_records.measure_one = again
         summary = measure_cohort(study)
         rows = pl.scan_parquet(study / "fiducials.parquet").select(pl.len()).collect().item()
     assert summary.n_measured == count

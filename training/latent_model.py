@@ -23,9 +23,10 @@ from leadlight.ecg.recording import Recording
 from leadlight.latent.beats import save_beats
 from leadlight.latent.card import read_card, write_card
 from leadlight.latent.objective import Objective
+from leadlight.latent.settings import LatentSettings
 from leadlight.latent.simulated import simulate_beats
 from leadlight.latent.sweep import sweep
-from leadlight.latent.training import LatentSettings, train
+from leadlight.latent.training import train
 from leadlight.progress import say
 
 # The set is stored in steps of 5 µV, not in µV: read as µV its QRS complexes are a fifth of any

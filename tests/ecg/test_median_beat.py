@@ -11,17 +11,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadlight.ecg.cart_beat import cart_median_beat, cart_sample
 from leadlight.ecg.filtering import resample
 from leadlight.ecg.formats import read_recording
 from leadlight.ecg.leads import LEADS, as_leads
-from leadlight.ecg.median_beat import (
-    R_SAMPLE,
-    SAMPLES,
-    MedianBeat,
-    cart_median_beat,
-    cart_sample,
-    median_beat,
-)
+from leadlight.ecg.median_beat import R_SAMPLE, SAMPLES, MedianBeat, median_beat
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
 from leadlight.simulate.population import simulate_recordings

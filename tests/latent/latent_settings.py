@@ -2,7 +2,7 @@
 
 from leadlight.classify.fitting import FitSettings
 from leadlight.latent.card import Architecture
-from leadlight.latent.training import LatentSettings
+from leadlight.latent.settings import LatentSettings
 
 
 def small_settings(**changes: object) -> LatentSettings:

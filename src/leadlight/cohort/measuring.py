@@ -17,26 +17,26 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import torch
 
 from leadlight import __version__
 from leadlight.atomic import refuse_overwrite, write_json, written_whole
 from leadlight.cohort import beats
-from leadlight.cohort.signals import to_microvolts
+from leadlight.cohort.measured_records import (
+    MEASUREMENTS_SCHEMA,
+    MeasuredRecord,
+    Medians,
+    failed_record,
+    fiducial_rows,
+    measure_stream,
+)
 from leadlight.cohort.store import Cohort, open_cohort
-from leadlight.ecg.delineation import POINTS, WAVES, AskedStrip, ask_network
 from leadlight.ecg.delineation.weights import load_network, read_card
-from leadlight.ecg.leads import LEADS
-from leadlight.ecg.measurements import QUANTITIES, measure_recording, on_cart_median
-from leadlight.ecg.recording import Recording
-from leadlight.errors import LeadlightError, ModelMismatch
+from leadlight.errors import LeadlightError
 from leadlight.progress import bar, say
 from leadlight.provenance import describe, fingerprint
 
@@ -45,37 +45,8 @@ if sys.platform != "win32":
 
 PARTIAL = ".measure.partial"
 LOCK = ".measure.lock"
-Medians = Literal["own", "cart"]
-GLOBAL = "global"
-
-MEASUREMENTS_SCHEMA: dict[str, pl.DataType] = {
-    "record_id": pl.String(),
-    "n_beats": pl.Int32(),
-    "n_beats_averaged": pl.Int32(),
-    "median_beat": pl.String(),
-    "noise_uv": pl.Float32(),
-    "p_confidence": pl.Float32(),
-    "qrs_confidence": pl.Float32(),
-    "t_confidence": pl.Float32(),
-    **{name: pl.Float64() for name in QUANTITIES},
-    "absent_reasons": pl.List(pl.String()),
-    "failure": pl.String(),
-}
-FIDUCIALS_SCHEMA: dict[str, pl.DataType] = {
-    "record_id": pl.String(),
-    "lead": pl.String(),
-    "beat": pl.Int32(),
-    "wave": pl.String(),
-    "onset": pl.Float32(),
-    "peak": pl.Float32(),
-    "offset": pl.Float32(),
-    "confidence": pl.Float32(),
-}
-
-# Records that one task of a worker measures, of these so many through the network together, and
-# tasks that wait for each worker.
+# Records that one task of a worker measures, and tasks that wait for each worker.
 _TASK_RECORDS = 16
-_TOGETHER = 4
 _AHEAD = 3
 
 
@@ -108,21 +79,6 @@ class MeasureSummary:
     def as_json(self) -> dict[str, Any]:
         """The summary as a JSON-ready mapping."""
         return {**asdict(self), "study": str(self.study)}
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One record's results as they travel between processes.
-
-    `stored`: (lead, sample) int16 of the median beat. `points`: (lead of LEADS and GLOBAL, beat,
-    wave, point) and `confidence`: (lead, beat, wave) float32. None where the record failed.
-    """
-
-    row: dict[str, Any]
-    stored: npt.NDArray[np.int16] | None = None
-    noise_uv: npt.NDArray[np.float32] | None = None
-    points: npt.NDArray[np.float32] | None = None
-    confidence: npt.NDArray[np.float32] | None = None
 
 
 def measure_cohort(
@@ -239,7 +195,7 @@ def _measure_parts(
         # last digit, does not hang on where an earlier run was cut off.
         results = _measured(cohort, list(spans.values()), key["medians"], workers)
         for part, span in spans.items():
-            done: list[_Measured] = []
+            done: list[MeasuredRecord] = []
             for _ in span:
                 done.append(next(results))
                 progress.step()
@@ -251,7 +207,7 @@ def _measure_parts(
                 [one.row["n_beats_averaged"] for one in done],
             )
             with written_whole(_table(folder, "fiducials", part)) as partial:
-                _fiducial_rows(done).write_parquet(partial)
+                fiducial_rows(done).write_parquet(partial)
             # Last: a part counts once its measurements are there.
             with written_whole(_table(folder, "measurements", part)) as partial:
                 rows = [one.row for one in done]
@@ -261,7 +217,7 @@ def _measure_parts(
 
 def _measured(
     cohort: Cohort, spans: Sequence[range], medians: Medians, workers: int
-) -> Iterator[_Measured]:
+) -> Iterator[MeasuredRecord]:
     """Results of the rows of `spans` in their order, from this process or from several."""
     study = cohort.study
     tasks = [
@@ -272,14 +228,14 @@ def _measured(
     if workers <= 1:
         with _one_thread():
             for span in spans:
-                yield from _measure_stream(cohort, span, medians)
+                yield from measure_stream(cohort, span, medians)
         return
     rest = deque(tasks)
     while rest:
         try:
             with _pool(workers) as pool:
                 coming = iter(tuple(rest))
-                under_way: deque[Future[list[_Measured]]] = deque()
+                under_way: deque[Future[list[MeasuredRecord]]] = deque()
                 for task in coming:
                     under_way.append(pool.submit(_measure_rows, study, task, medians))
                     if len(under_way) >= workers * _AHEAD:
@@ -296,13 +252,13 @@ def _measured(
                 yield _measure_alone(study, row, medians)
 
 
-def _measure_alone(study: Path, row: int, medians: Medians) -> _Measured:
+def _measure_alone(study: Path, row: int, medians: Medians) -> MeasuredRecord:
     with _pool(1) as pool:
         try:
             return pool.submit(_measure_rows, study, [row], medians).result()[0]
         except BrokenProcessPool:
             record_id = open_cohort(study).records["record_id"][row]
-            return _failed(record_id, "measuring failed: its process died")
+            return failed_record(record_id, "measuring failed: its process died")
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -312,113 +268,14 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
-def _measure_rows(study: Path, rows: Sequence[int], medians: Medians) -> list[_Measured]:
+def _measure_rows(study: Path, rows: Sequence[int], medians: Medians) -> list[MeasuredRecord]:
     with _one_thread():
-        return list(_measure_stream(_opened(study), rows, medians))
-
-
-def _measure_stream(cohort: Cohort, rows: Sequence[int], medians: Medians) -> Iterator[_Measured]:
-    """Measure `rows`, a few of them through the network together."""
-    recordings = cohort.stream(rows)
-    while few := list(islice(recordings, _TOGETHER)):
-        try:
-            asked = ask_network([(one.signal_mv, one.rate_hz) for one in few])
-        except ModelMismatch:
-            raise
-        except Exception:  # one record's fault, which shows when it is measured alone
-            asked = [None] * len(few)
-        for recording, answer in zip(few, asked, strict=True):
-            yield _measure_one(recording, medians, answer)
+        return list(measure_stream(_opened(study), rows, medians))
 
 
 @lru_cache(maxsize=1)  # of a worker's process, which lives for one call of `measure_cohort`
 def _opened(study: Path) -> Cohort:
     return open_cohort(study)
-
-
-def _measure_one(
-    recording: Recording, medians: Medians, asked: AskedStrip | None = None
-) -> _Measured:
-    try:
-        found = measure_recording(recording.signal_mv, recording.rate_hz, asked)
-        if medians == "cart" and recording.median_beat_mv is not None:
-            found = on_cart_median(found, recording)
-    except ModelMismatch:  # the installation's fault, not the record's
-        raise
-    except LeadlightError as error:
-        return _failed(recording.record_id, error.message)
-    except Exception as error:  # one record's fault must not end the measuring of many
-        return _failed(recording.record_id, f"measuring failed: {type(error).__name__}")
-    fiducials, beat = found.fiducials, found.beat
-    named = list(fiducials.per_lead.indexes["lead"])
-    order = [named.index(lead) for lead in LEADS]
-    points = np.concatenate([fiducials.per_lead.values[order], fiducials.global_.values[None]])
-    by_lead = fiducials.confidence_per_lead.values[order]
-    sure = np.concatenate([by_lead, fiducials.confidence.values[None]]).min(axis=-1)
-    values = {
-        name: None if np.isnan(value) else value
-        for name, value in found.measurements.values.items()
-    }
-    noise = beat.noise_uv.values.astype(np.float32)
-    known = noise[np.isfinite(noise)]
-    row = {
-        "record_id": recording.record_id,
-        "n_beats": len(fiducials.r_peaks),
-        "n_beats_averaged": beat.n_beats,
-        "median_beat": beat.source,
-        "noise_uv": float(np.median(known)) if known.size else None,
-        **{
-            f"{wave.lower()}_confidence": _mean_confidence(sure[-1, :, index])
-            for index, wave in enumerate(WAVES)
-        },
-        **values,
-        "absent_reasons": list(found.measurements.absent),
-        "failure": None,
-    }
-    stored = to_microvolts(beat.beat_mv)[0]
-    return _Measured(row, stored, noise, points.astype(np.float32), sure.astype(np.float32))
-
-
-def _mean_confidence(sure: npt.NDArray[np.float32]) -> float | None:
-    present = sure[sure > 0]
-    return float(present.mean()) if present.size else None
-
-
-def _failed(record_id: str, reason: str) -> _Measured:
-    row = dict.fromkeys(MEASUREMENTS_SCHEMA) | {
-        "record_id": record_id,
-        "n_beats": 0,
-        "n_beats_averaged": 0,
-        "absent_reasons": [f"*:{reason}"],
-        "failure": reason,
-    }
-    return _Measured(row)
-
-
-def _fiducial_rows(done: Sequence[_Measured]) -> pl.DataFrame:
-    parts = [
-        (one.row["record_id"], one.points, one.confidence)
-        for one in done
-        if one.points is not None and one.confidence is not None
-    ]
-    if not parts:
-        return pl.DataFrame(schema=FIDUCIALS_SCHEMA)
-    counts = [sure.size for _, _, sure in parts]
-    # (lead, beat, wave) of every row by number: names are looked up for all rows in one go.
-    numbers = np.concatenate(
-        [np.indices(sure.shape).reshape(3, -1) for _, _, sure in parts], axis=1
-    )
-    points = np.concatenate([points.reshape(-1, len(POINTS)) for _, points, _ in parts])
-    ids = pl.Series([record_id for record_id, _, _ in parts], dtype=pl.String)
-    columns = {
-        "record_id": ids.gather(np.repeat(np.arange(len(parts)), counts)),
-        "lead": pl.Series([*LEADS, GLOBAL]).gather(numbers[0]),
-        "beat": numbers[1],
-        "wave": pl.Series(WAVES).gather(numbers[2]),
-        **{point: points[:, place] for place, point in enumerate(POINTS)},
-        "confidence": np.concatenate([sure.ravel() for _, _, sure in parts]),
-    }
-    return pl.DataFrame(columns, schema=FIDUCIALS_SCHEMA)
 
 
 def _join(folder: Path, cohort: Cohort, medians: Medians, workers: int) -> None:

@@ -16,13 +16,19 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.fft import irfft, rfft, rfftfreq
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import savgol_filter
 
+from leadlight.ecg.beat_windows import (
+    LAGS,
+    cut_windows,
+    cut_windows_at,
+    find_lags,
+    r_of_average,
+    unit_shapes,
+)
 from leadlight.ecg.filtering import resample
 from leadlight.ecg.leads import DERIVED_FROM_I_II, INDEPENDENT_LEADS, LEADS, as_leads, named_rows
-from leadlight.ecg.recording import Recording
 from leadlight.ecg.rpeaks import find_r_peaks
 from leadlight.errors import LeadlightError
 
@@ -38,10 +44,8 @@ TRIM = 0.15
 # Samples about another beat's R that are not this beat's own.
 NEIGHBOUR = 40
 
-_MARGIN = 20  # 640 = 2^7 · 5 samples for the Fourier shift
-_QRS = (-40, 60)  # the stretch about R that says which shape a beat has, in samples
+QRS = (-40, 60)  # the stretch about R that says which shape a beat has, in samples
 _WIDE = (-125, 225)  # P, QRS and T
-_LAGS = 8  # R is looked for again so many samples to either side
 # The algebra holds where I, II and a derived lead disagree by less: files round to 5 µV and more.
 _ALGEBRA_MV = 0.010
 _BLOCK = 20  # samples: wander is looked at in steps of 40 ms
@@ -114,23 +118,23 @@ def median_beat(
     at_rate = signal_mv if rate_hz == RATE_HZ else resample(signal_mv, rate_hz, RATE_HZ)
     leads, values = _independent(at_rate)
     peaks = np.rint(np.asarray(r_peaks) * RATE_HZ / rate_hz).astype(np.int64)
-    inside = (peaks + _QRS[0] - _LAGS >= 0) & (peaks + _QRS[1] + _LAGS < values.shape[1])
+    inside = (peaks + QRS[0] - LAGS >= 0) & (peaks + QRS[1] + LAGS < values.shape[1])
     if not inside.any() or not leads:
         raise LeadlightError(
             "The strip holds no whole beat.", advice="A median beat needs at least one QRS."
         )
     whole = np.flatnonzero(inside)
     smooth = uniform_filter1d(values, 5, axis=1, mode="nearest")
-    windows = _windows(smooth, peaks[whole], _QRS[0] - _LAGS, _QRS[1] + _LAGS + 1)
-    members = _main_shape(windows[:, :, _LAGS:-_LAGS], np.diff(peaks, prepend=peaks[0])[whole])
-    lags = _lags(windows[members])
+    windows = cut_windows(smooth, peaks[whole], QRS[0] - LAGS, QRS[1] + LAGS + 1)
+    members = _main_shape(windows[:, :, LAGS:-LAGS], np.diff(peaks, prepend=peaks[0])[whole])
+    lags = find_lags(windows[members])
     chosen = whole[members]
     exact = peaks[chosen] + lags
-    exact += _r_of_average(_windows_at(smooth, exact, -50, 50))
+    exact += r_of_average(cut_windows_at(smooth, exact, -50, 50))
 
     chosen, exact = _prefer_complete(chosen, exact, values.shape[1])
     values = values - _wander(values, peaks, chosen, exact)
-    beats = _windows_at(values, exact, -R_SAMPLE, SAMPLES - R_SAMPLE)
+    beats = cut_windows_at(values, exact, -R_SAMPLE, SAMPLES - R_SAMPLE)
     own = _own(peaks, chosen)
     kept = _resembling(beats, own)
     beats, chosen, exact = beats[kept], chosen[kept], exact[kept]
@@ -150,49 +154,6 @@ def median_beat(
         own=own,
         other_shape_share=1 - len(members) / len(whole),
     )
-
-
-def cart_median_beat(recording: Recording, own: MedianBeat | None = None) -> MedianBeat:
-    """The cart's own median beat, at our rate and with R at our sample.
-
-    Its R is mapped, not assumed: to where it fits `own` (the median beat of the same strip) best,
-    or without one to its largest QRS vector. The few samples that the shift asks for beyond the
-    cart's window repeat its last value. Samples are otherwise the cart's.
-
-    Raises:
-        LeadlightError: the recording has none, or no QRS is found in it.
-    """
-    beat, rate_hz = recording.median_beat_mv, recording.median_beat_rate_hz
-    if beat is None or not rate_hz:
-        raise LeadlightError(
-            f"{recording.record_id} holds no median beat of a cart.",
-            advice="Make one from its strip: leadlight.ecg.median_beat.median_beat.",
-        )
-    at_rate = resample(beat, rate_hz, RATE_HZ).sel(lead=list(LEADS))
-    r_sample = _r_of_cart(at_rate, own)
-    values = np.nan_to_num(at_rate.transpose("lead", "sample").values.astype(np.float64))
-    shifted = _windows_at(values, np.array([r_sample]), -R_SAMPLE, SAMPLES - R_SAMPLE)[0]
-    shifted[np.isnan(at_rate.values).all(axis=1)] = np.nan
-    noise = xr.DataArray(np.full(len(LEADS), np.nan), dims="lead", coords={"lead": list(LEADS)})
-    return MedianBeat(
-        beat_mv=as_leads(shifted.astype(np.float32)),
-        n_beats=int(recording.cart_measurements.get("n_beats", 0)),
-        n_found=int(recording.cart_measurements.get("n_beats", 0)),
-        used=np.zeros(0, dtype=np.bool_),
-        r_samples=np.zeros(0),
-        noise_uv=noise,
-        own=(0, SAMPLES) if own is None else own.own,
-        source="cart",
-        other_shape_share=float("nan") if own is None else own.other_shape_share,
-    )
-
-
-def cart_sample(recording: Recording, own: MedianBeat, ms: float) -> float:
-    """The sample of `cart_median_beat` that lies `ms` from the start of the cart's own beat."""
-    assert recording.median_beat_mv is not None
-    assert recording.median_beat_rate_hz
-    at_rate = resample(recording.median_beat_mv, recording.median_beat_rate_hz, RATE_HZ)
-    return ms / 1000 * RATE_HZ - _r_of_cart(at_rate.sel(lead=list(LEADS)), own) + R_SAMPLE
 
 
 def _independent(signal_mv: xr.DataArray) -> tuple[list[str], Array]:
@@ -228,36 +189,9 @@ def _mean_size(errors: Array) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _windows(values: Array, peaks: npt.NDArray[np.int64], start: int, stop: int) -> Array:
-    """(beat, lead, sample) about whole samples; beyond the strip its end values go on."""
-    at = np.clip(peaks[:, None] + np.arange(start, stop), 0, values.shape[1] - 1)
-    return np.ascontiguousarray(values[:, at].transpose(1, 0, 2))
-
-
-def _windows_at(values: Array, at: Array, start: int, stop: int) -> Array:
-    """(beat, lead, sample) about fractional samples `at`, shifted by a linear phase."""
-    whole = np.floor(at).astype(np.int64)
-    windows = _windows(values, whole, start - _MARGIN, stop + _MARGIN)
-    n = windows.shape[2]
-    # Without the line through its ends the window has no step where the transform joins them.
-    first, last = windows[:, :, :1], windows[:, :, -1:]
-    slope = (last - first) / (n - 1)
-    line = first + slope * np.arange(n, dtype=values.dtype)
-    fraction = (at - whole)[:, None, None].astype(values.dtype)
-    phase = np.exp(2j * np.pi * rfftfreq(n).astype(values.dtype) * fraction)
-    shifted = irfft(rfft(windows - line, axis=2) * phase, n=n, axis=2) + line + slope * fraction
-    return np.asarray(shifted[:, :, _MARGIN:-_MARGIN], dtype=values.dtype)
-
-
-def _unit(windows: Array) -> Array:
-    """(beat, lead · sample) without each lead's mean, of length one."""
-    flat = (windows - windows.mean(axis=2, keepdims=True)).reshape(len(windows), -1)
-    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12))
-
-
 def _main_shape(qrs: Array, before: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The beats of the main shape; `before`: samples since the beat before each."""
-    unit = _unit(qrs)
+    unit = unit_shapes(qrs)
     alike = unit @ unit.T
     same = alike >= SAME_SHAPE**2
     groups: list[npt.NDArray[np.int64]] = []
@@ -271,52 +205,6 @@ def _main_shape(qrs: Array, before: npt.NDArray[np.int64]) -> npt.NDArray[np.int
     largest = max(len(group) for group in groups)
     rivals = [group for group in groups if len(group) >= 0.7 * largest]
     return max(rivals, key=lambda group: (float(np.median(before[group])), len(group)))
-
-
-def _lags(windows: Array) -> Array:
-    """(beat) how much later than given each beat fits the average best, in fractions of a sample.
-
-    windows: (beat, lead, sample) with `_LAGS` samples more at either end than the average has.
-    """
-    windows = (windows - windows.mean(axis=2, keepdims=True)).astype(np.float64)
-    n_lags = 2 * _LAGS + 1
-    length = windows.shape[2] - 2 * _LAGS
-    slid = np.lib.stride_tricks.sliding_window_view(windows, length, axis=2)
-    sums, squares = _moving_sum(windows, length), _moving_sum(windows**2, length)
-    energy = (squares - sums**2 / length).sum(axis=1)  # (beat, lag)
-    lags = np.zeros(len(windows))
-    template = windows[:, :, _LAGS:-_LAGS].mean(axis=0)
-    rows = slid.transpose(0, 2, 1, 3).reshape(len(windows), n_lags, -1)
-    for _ in range(2):
-        template = template - template.mean(axis=1, keepdims=True)
-        fit = rows @ template.ravel() / np.sqrt(np.maximum(energy, 1e-12))
-        best = np.clip(np.argmax(fit, axis=1), 1, n_lags - 2)
-        beat = np.arange(len(windows))
-        left, middle, right = fit[beat, best - 1], fit[beat, best], fit[beat, best + 1]
-        bend = left - 2 * middle + right
-        part = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-        lags = best - _LAGS + np.clip(part, -0.5, 0.5)
-        template = slid[beat, :, best].mean(axis=0)
-    return np.asarray(lags - np.median(lags))
-
-
-def _moving_sum(values: Array, length: int) -> Array:
-    """The sums of `length` neighbours along the last axis."""
-    total = np.cumsum(values, axis=-1)
-    total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
-    return np.asarray(total[..., length:] - total[..., :-length])
-
-
-def _r_of_average(qrs: Array) -> float:
-    """Where the largest vector of the average lies, from the middle of (beat, lead, sample)."""
-    average = np.median(qrs, axis=0)
-    average = average - average[:, :10].mean(axis=1, keepdims=True)
-    size = np.sqrt((average**2).sum(axis=0))
-    peak = int(np.clip(np.argmax(size), 1, len(size) - 2))
-    left, middle, right = size[peak - 1 : peak + 2]
-    bend = left - 2 * middle + right
-    part = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float(peak + np.clip(part, -0.5, 0.5) - qrs.shape[2] // 2)
 
 
 def _prefer_complete(
@@ -334,7 +222,7 @@ def _wander(
     n = values.shape[1]
     if n < _BLOCK * (_WANDER_BLOCKS + 1):
         return np.median(values, axis=1, keepdims=True)
-    beats = _windows(values, np.rint(exact).astype(np.int64), -R_SAMPLE, SAMPLES - R_SAMPLE)
+    beats = cut_windows(values, np.rint(exact).astype(np.int64), -R_SAMPLE, SAMPLES - R_SAMPLE)
     template = beats.mean(axis=0)
     template -= template.mean(axis=1, keepdims=True)
     # Every sample belongs to the beat before it until some 300 ms before the next R.
@@ -380,7 +268,7 @@ def _resembling(beats: Array, own: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Which beats look like the average; the three best where fewer do."""
     window = slice(max(own[0], R_SAMPLE + _WIDE[0]), min(own[1], R_SAMPLE + _WIDE[1]))
     part = beats[:, :, window]
-    alike = (_unit(part) @ _unit(np.median(part, axis=0, keepdims=True)).T)[:, 0]
+    alike = (unit_shapes(part) @ unit_shapes(np.median(part, axis=0, keepdims=True)).T)[:, 0]
     good = np.flatnonzero(alike >= SAME_SHAPE)
     if len(good) < 3:
         good = np.sort(np.argsort(-alike, kind="stable")[:3])
@@ -437,23 +325,3 @@ def _twelve(average: Array, leads: list[str]) -> xr.DataArray:
     empty = np.full(SAMPLES, np.nan, dtype=np.float32)
     values = np.stack([rows.get(lead, empty) for lead in LEADS])
     return as_leads(values)
-
-
-def _r_of_cart(beat_mv: xr.DataArray, own: MedianBeat | None) -> float:
-    """Our R reference on a cart's beat at RATE_HZ, in its samples."""
-    peaks = find_r_peaks(beat_mv, RATE_HZ)
-    values = np.nan_to_num(beat_mv.transpose("lead", "sample").values.astype(np.float64))
-    if not len(peaks):
-        raise LeadlightError(
-            "The cart's median beat holds no QRS.", advice="Make one from the strip instead."
-        )
-    # The main beat; at high rates the window holds the one before or after as well.
-    peak = int(peaks[np.argmin(np.abs(peaks - R_SAMPLE))])
-    if own is None:
-        return peak + _r_of_average(_windows(values, np.array([peak]), -50, 50))
-    ours = np.nan_to_num(own.beat_mv.values.astype(np.float64))
-    reach = np.arange(-15, 15.01, 0.25)
-    part = slice(R_SAMPLE + _QRS[0], R_SAMPLE + _QRS[1])
-    template = _unit(ours[None, :, part])[0]
-    tried = _windows_at(values, peak + reach, *_QRS)
-    return float(peak + reach[int(np.argmax(_unit(tried) @ template))])

@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 from leadlight.atomic import refuse_overwrite, write_json, written_whole
 from leadlight.cohort.signals import UV_PER_MV
 from leadlight.cohort.store import open_cohort
+from leadlight.ecg.cart_beat import cart_median_beat
 from leadlight.ecg.formats import find_recordings, read_recording
 from leadlight.ecg.leads import INDEPENDENT_LEADS
-from leadlight.ecg.median_beat import cart_median_beat
 from leadlight.errors import LeadlightError, UnreadableRecording
 from leadlight.latent.beats import Beats, beats_of_arrays, gather_beats, own_samples, stream_beats
 from leadlight.latent.choosing import match_factors
 from leadlight.latent.model import Encoding, LatentModel
-from leadlight.latent.training import LatentSettings, train
+from leadlight.latent.settings import LatentSettings
+from leadlight.latent.training import train
 from leadlight.progress import bar, say
 from leadlight.provenance import describe
 

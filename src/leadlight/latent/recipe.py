@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from leadlight.errors import LeadlightError
-from leadlight.latent.training import LatentSettings
+from leadlight.latent.settings import LatentSettings
 
 
 def read_recipe(path: Path | None = None) -> LatentSettings:

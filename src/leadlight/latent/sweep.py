@@ -13,7 +13,8 @@ from leadlight.latent.beats import Beats, concatenate, gather_beats
 from leadlight.latent.card import CARD_FILE
 from leadlight.latent.choosing import match_factors
 from leadlight.latent.model import LatentModel, load_latent_model
-from leadlight.latent.training import LatentSettings, train
+from leadlight.latent.settings import LatentSettings
+from leadlight.latent.training import train
 
 SAME = 0.9  # |r| from which a factor counts as found again
 

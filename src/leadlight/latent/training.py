@@ -5,27 +5,23 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from pydantic import ConfigDict, Field
 
 from leadlight.atomic import refuse_overwrite
-from leadlight.classify.fitting import Fit, FitSettings, epoch_seed, fit, last_checkpoint
+from leadlight.classify.fitting import Fit, epoch_seed, fit, last_checkpoint
 from leadlight.cohort.splits import TRAIN, VALIDATION
 from leadlight.errors import LeadlightError
-from leadlight.latent.augment import NO_AUGMENTATION, Augmentation, BeatBatch, augment
+from leadlight.latent.augment import NO_AUGMENTATION, BeatBatch, augment
 from leadlight.latent.beats import LIMITS, Beats, concatenate, gather_beats
-from leadlight.latent.card import CARD_FILE, Architecture, LatentCard, ModelSection, Typical
+from leadlight.latent.card import CARD_FILE
 from leadlight.latent.choosing import (
     Choice,
-    Rule,
     choose_factors,
     largest_correlation,
     latents_of,
@@ -41,69 +37,19 @@ from leadlight.latent.linear import PrincipalComponents, principal_components
 from leadlight.latent.model import (
     Factors,
     LatentModel,
-    beat_input,
     load_latent_model,
     round_to_half,
     save_latent_model,
 )
 from leadlight.latent.network import FactorNetwork, varimax
-from leadlight.latent.objective import Objective, Terms, beta_at, equivalents, loss_of, terms
+from leadlight.latent.objective import Objective, Terms, beta_at, loss_of, terms
 from leadlight.latent.reconstruction import reconstruction_errors
+from leadlight.latent.settings import LatentSettings, study_shares
+from leadlight.latent.training_card import card_of_training, write_trained_on
 from leadlight.progress import say
 from leadlight.provenance import write_provenance
 
 _QRS = (LIMITS.index("qrs_onset"), LIMITS.index("qrs_offset"))
-_TYPICAL_QUANTILE = 0.99
-_LEAST_TYPICAL = 40
-_FIT = FitSettings(
-    epochs=40,
-    batch_size=128,
-    learning_rate=2e-3,
-    warm_up=0.1,
-    weight_decay=1e-3,
-    gradient_norm=10.0,
-    average_decay=0.995,
-    patience=10,
-)
-
-
-@dataclass(frozen=True)
-class LatentSettings:
-    """How a factor model is trained.
-
-    Attributes:
-        name: of the model.
-        architecture: sizes of the network.
-        objective: the loss.
-        augmentation: how training beats are changed.
-        fit: the training loop.
-        rule: which latents are kept.
-        records_per_epoch: beats drawn in an epoch.
-        basis_beats: beats that the basis is made of.
-        study_weights: each study's share of them, in the order of the studies; by its number of
-            records where empty.
-        reference: names of the studies (their folders') on whose training records the factors are
-            standardised, decorrelated, ordered and named; all where empty.
-        simple_start: whether the linear start is turned to simple structure (varimax).
-        seed: of weights, draws and augmentation. The start is the same for all seeds.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: str = "factors"
-    architecture: Architecture = field(default_factory=Architecture)
-    objective: Objective = field(default_factory=Objective)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    fit: FitSettings = _FIT
-    rule: Rule = field(default_factory=Rule)
-    records_per_epoch: Annotated[int, Field(ge=2)] = 20_000
-    basis_beats: Annotated[int, Field(ge=2)] = 12_000
-    study_weights: tuple[float, ...] = ()
-    reference: tuple[str, ...] = ()
-    simple_start: bool = True
-    seed: int = 0
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -197,9 +143,11 @@ def train(
         factors = factors_of(network, choice)
         baseline = linear_baseline(training, settings).first(len(choice.factors))
         if place.writes:
-            card = _card(factors, choice, population, deciding, settings, names, training, fitted)
+            card = card_of_training(
+                factors, choice, population, deciding, settings, names, training, fitted
+            )
             save_latent_model(factors, card, out, baseline=baseline, overwrite=True)
-            _write_trained_on(out / "trained-on.parquet", training, deciding)
+            write_trained_on(out / "trained-on.parquet", training, deciding)
             write_provenance(
                 out, "latent train", {"settings": dataclasses.asdict(settings), "studies": names}
             )
@@ -359,12 +307,6 @@ def validation_score(
     return score, figures
 
 
-def study_shares(training: Sequence[Beats], weights: Sequence[float]) -> npt.NDArray[np.float64]:
-    """(study) share of a batch."""
-    raw = np.array(weights if len(weights) else [len(part) for part in training], dtype=np.float64)
-    return np.asarray(raw / raw.sum())
-
-
 def _terms(
     network: FactorNetwork,
     batch: BeatBatch,
@@ -382,59 +324,6 @@ def _terms(
     return terms(batch.wanted, decoded, batch.own, posterior, objective, n_records)
 
 
-def _card(
-    factors: Factors,
-    choice: Choice,
-    population: Beats,
-    deciding: Beats,
-    settings: LatentSettings,
-    names: Sequence[str],
-    training: Sequence[Beats],
-    fitted: Fit,
-) -> LatentCard:
-    held = deciding if len(deciding) >= _LEAST_TYPICAL else population
-    section = ModelSection(name=settings.name, architecture=settings.architecture)
-    card = LatentCard(
-        model=section,
-        input=beat_input(),
-        factors=choice.factors,
-        typical=Typical(error_uv=1.0, distance=1.0, records=len(held)),
-    )
-    found = LatentModel(card, factors, None, Path(CARD_FILE)).encode_all(held)
-    typical = Typical(
-        error_uv=round(float(np.quantile(found.error_uv, _TYPICAL_QUANTILE)), 2),
-        distance=round(float(np.quantile(found.distance, _TYPICAL_QUANTILE)), 3),
-        records=len(held),
-    )
-    best = fitted.history.row(fitted.best_epoch - 1, named=True)
-    return card.model_copy(
-        update={
-            "typical": typical,
-            "objective": dataclasses.asdict(settings.objective)
-            | {"equivalents": equivalents(settings.objective, latents=len(choice.offset))},
-            "training": {
-                "studies": list(names),
-                "records": [len(part) for part in training],
-                "patients": [part.records["patient_id"].n_unique() for part in training],
-                "shares": study_shares(training, settings.study_weights).round(4).tolist(),
-                "reference": list(settings.reference),
-                "seed": settings.seed,
-                "epochs": fitted.history.height,
-                "best_epoch": fitted.best_epoch,
-                "date": datetime.now(UTC).date().isoformat(),
-                "dropped_latents": {str(latent): why for latent, why in choice.dropped.items()},
-            },
-            "metrics": {
-                "validation": {
-                    name: round(float(best[name]), 4)
-                    for name in ("mae_uv", "r", "kl_nats")
-                    if best.get(name) is not None
-                }
-            },
-        }
-    )
-
-
 def _measurements(study: Path, beats: Beats) -> pl.DataFrame:
     wanted = beats.records.select("record_id")
     if not (study / "measurements.parquet").exists():
@@ -448,12 +337,6 @@ def _without(beats: Beats, patients: frozenset[str]) -> Beats:
         return beats
     left = ~beats.records["patient_id"].is_in(list(patients)).to_numpy()
     return beats.take(np.flatnonzero(left))
-
-
-def _write_trained_on(path: Path, training: Sequence[Beats], deciding: Beats) -> None:
-    columns = ["record_id", "patient_id", "study", "split"]
-    parts = [*(part.records for part in training), deciding.records]
-    pl.concat([part.select(columns) for part in parts]).write_parquet(path)
 
 
 def _fingerprint(settings: LatentSettings, training: Sequence[Beats], deciding: Beats) -> str:

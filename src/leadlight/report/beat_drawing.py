@@ -102,7 +102,7 @@ def draw_median_beat(
 
     Args:
         beat: the median beat.
-        limits: (wave, point) in its samples, as `measurements.limits_on_median` gives them.
+        limits: (wave, point) in its samples, as `beat_limits.limits_on_median` gives them.
         values: measurements by name; those that the title has room for are said.
         title: before the measurements.
         from_ms, to_ms: what is drawn, from R.
