@@ -32,12 +32,12 @@ from leadlight.progress import say
 # The set is stored in steps of 5 µV, not in µV: read as µV its QRS complexes are a fifth of any
 # other set's, and times five they are the same.
 QUALITY_STEP_UV = 5.0
-SIMULATED_PEOPLE, SIMULATED_SEED = 4_000, 5
+SIMULATED_PEOPLE, SIMULATED_SEED = 16_000, 5
 SETTINGS = LatentSettings(
     name="leadlight-factors",
-    objective=Objective(beta=30.0, likelihood="hyperbolic", noise_mv=0.02, decorrelation=10.0),
+    objective=Objective(beta=10.0, likelihood="hyperbolic", noise_mv=0.02, decorrelation=200.0),
     fit=FitSettings(
-        epochs=6, batch_size=128, learning_rate=2e-3, warm_up=0.1, weight_decay=1e-3,
+        epochs=24, batch_size=128, learning_rate=2e-3, warm_up=0.1, weight_decay=1e-3,
         gradient_norm=10.0, average_decay=0.995, patience=10,
     ),
     study_weights=(0.3, 0.3, 0.4),
