@@ -207,3 +207,18 @@ def test_relatives_make_intervals_of_a_heritable_exposure_too_narrow_as_the_summ
         return scan(match_scan(exposures, [table], None), workers=1).results["standard_error"][0]
 
     assert error(2) / error(1) == pytest.approx(0.5**0.5, rel=0.02)
+
+
+def test_a_skewed_factor_of_few_cases_is_noted_where_the_ill_are_looked_at(people):
+    rng, _, covariates, exposures = people
+    values = exposures.values[:, :2].copy()
+    values[:, 0] = np.exp(1.5 * rng.normal(size=N))
+    skewed = Exposures(IDS, ("f1", "f2"), (FACTOR, FACTOR), values)
+    cases = np.arange(N) < 60
+    rows = _scanned(skewed, [_binary("af", cases)], covariates, directions=("looks",)).results
+    notes = dict(zip(rows["exposure"], rows["note"], strict=True))
+    assert notes == {"f1": "skewed: p is rough", "f2": ""}
+    ranked = _scanned(
+        skewed, [_binary("af", cases)], covariates, directions=("looks",), transform="rank-normal"
+    )
+    assert set(ranked.results["note"]) == {""}

@@ -23,7 +23,10 @@ def phewas(
         ),
     ] = None,
     exposure_columns: Annotated[
-        str | None, typer.Option("--exposure-columns", metavar="A,B", help="Only these.")
+        str | None,
+        typer.Option(
+            "--exposure-columns", metavar="A,B", help="Only these, or such as 'factor_*'."
+        ),
     ] = None,
     genotypes: Annotated[
         list[Path] | None,

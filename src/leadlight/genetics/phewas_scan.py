@@ -40,6 +40,10 @@ _UNITS = {
     "looks": "SD of the exposure",
 }
 NO_ESTIMATE, DRIFTS = "no finite estimate", "non-proportional"
+SKEWED = "skewed: p is rough"
+# Skewness over √cases from which the two groups' comparison misses its level: the error of a
+# t statistic grows with this ratio (Edgeworth's expansion).
+_ROUGH = 0.3
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,11 @@ def scan(
     """Test every exposure against every outcome.
 
     `predicts`: the outcome given the exposure. `looks`: who has the disease (0/1, or before entry)
-    has which value of a factor; for factors only. Outcomes with fewer than `min_cases` cases or
-    controls are left out. transform: `rank-normal` for quantitative outcomes. family: what is
-    corrected together: all tests of a `direction`, or those of a direction and an `exposure`.
-    Exposures are in units of their SD among the people analysed, loci in alleles.
+    has which value of a factor; for factors only. Outcomes with fewer than `min_cases` cases
+    (events), or controls, are left out. transform: `rank-normal` for what is explained, that is
+    quantitative outcomes, and factors where the ill are looked at. family: what is corrected
+    together: all tests of a `direction`, or those of a direction and an `exposure`. Exposures are
+    in units of their SD among the people analysed, loci in alleles.
     """
     if family not in FAMILIES:
         raise LeadlightError(f"{family!r} is no family.", advice=f"One of {', '.join(FAMILIES)}.")
@@ -234,8 +239,24 @@ def _fit(
             cases = None
             if task.n_cases is not None:
                 cases = int((outcome.values[people] == 1).sum())
-            out.append(_rows(given, task, outcome, columns, found, len(people), cases))
+            table = _rows(given, task, outcome, columns, found, len(people), cases)
+            if task.direction == LOOKS and transform == "none":
+                skewed = _skewness(here[known][:, group]) > _ROUGH * np.sqrt(max(cases or 0, 1))
+                table = _with_note(table, skewed, SKEWED)
+            out.append(table)
     return out
+
+
+def _skewness(values: Floats) -> Floats:
+    """(column,) |third moment| of the columns in SD."""
+    centred = values - values.mean(axis=0)
+    return np.asarray(np.abs((centred**3).mean(axis=0)) / (centred**2).mean(axis=0) ** 1.5)
+
+
+def _with_note(table: pl.DataFrame, rows: npt.NDArray[np.bool_], word: str) -> pl.DataFrame:
+    more = pl.concat_str(pl.col("note"), pl.lit(f"; {word}")).str.strip_prefix("; ")
+    chosen = pl.when(pl.Series(rows)).then(more).otherwise(pl.col("note"))
+    return table.with_columns(chosen.alias("note"))
 
 
 def _models(
@@ -256,6 +277,8 @@ def _models(
         return fit_linear(exposures, values / np.where(spread > 0, spread, 1), covariates)
     cases = first.values[people].astype(np.float64)
     if task.direction == LOOKS:
+        if transform == "rank-normal":
+            exposures = np.stack([rank_normal(column) for column in exposures.T], axis=1)
         return [fit_welch(exposures, cases, covariates)]
     if first.kind == "binary":
         return [
@@ -332,10 +355,7 @@ def _corrected(table: pl.DataFrame, family: str) -> pl.DataFrame:
     cox = (table["model"] == COX).to_numpy()
     drift = np.where(cox, table["proportionality_neg_log_10_p"].to_numpy(), np.nan)
     moves = neg_log_10_q(drift.astype(np.float64)) > -np.log10(0.05)
-    more = pl.concat_str(pl.col("note"), pl.lit(f"; {DRIFTS}")).str.strip_prefix("; ")
-    table = table.with_columns(
-        pl.when(pl.Series(moves)).then(more).otherwise(pl.col("note")).alias("note")
-    )
+    table = _with_note(table, moves, DRIFTS)
     order = ["direction", "exposure", "neg_log_10_p_value"]
     return table.sort(order, descending=[True, False, True], nulls_last=True, maintain_order=True)
 

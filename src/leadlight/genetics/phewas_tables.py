@@ -3,6 +3,7 @@
 People are matched by IID alone, in every table; never by position.
 """
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,8 +103,11 @@ class ScanInput:
 
 
 def read_exposures(path: Path, columns: Sequence[str] | None = None) -> Exposures:
-    """Columns of a table by person (see `read_person_table`) as factors."""
-    table = read_person_table(path, columns)
+    """Columns of a table by person (see `read_person_table`) as factors.
+
+    columns: names, or patterns such as factor_*; None: all that hold numbers.
+    """
+    table = read_person_table(path, _chosen(path, columns))
     return Exposures(table.person_ids, table.columns, (FACTOR,) * len(table.columns), table.values)
 
 
@@ -141,9 +145,9 @@ def read_outcomes(
 
     A column that holds nothing but 0 and 1 is 0/1 (logistic), any other is quantitative; the names
     in `quantitative` and `binary` are what they are said to be (binary ones may be written 1 and 2,
-    with −9 for missing).
+    with −9 for missing). columns: as in `read_exposures`.
     """
-    table = read_person_table(path, columns)
+    table = read_person_table(path, _chosen(path, columns))
     named_binary, named_quantitative = set(binary), set(quantitative)
     outcomes = []
     for at, name in enumerate(table.columns):
@@ -339,6 +343,27 @@ def _sexes(names: Sequence[str], covariates: Floats) -> npt.NDArray[np.int8]:
             its = sex_of_word(word[2])
             sex[:] = np.where(column == 1, its, MALE + FEMALE - its)
     return sex
+
+
+def _chosen(path: Path, columns: Sequence[str] | None) -> list[str] | None:
+    """The columns meant; where none is named, those of a Parquet table that hold numbers.
+
+    Factors and measurements stand beside flags and reasons in words. None: all of a text's.
+    """
+    if not path.is_file():
+        return None if columns is None else list(columns)
+    with path.open("rb") as stream:
+        packed = stream.read(4) == b"PAR1"
+    if columns is None:
+        if not packed:
+            return None
+        kinds = list(pl.read_parquet_schema(path).items())[1:]
+        return [name for name, kind in kinds if kind.is_numeric() or kind == pl.Boolean]
+    if not any("*" in name for name in columns):
+        return list(columns)
+    known = pl.read_parquet_schema(path).names() if packed else read_person_table(path).columns
+    found = [one for name in columns for one in (fnmatch.filter(known, name) or [name])]
+    return list(dict.fromkeys(found))
 
 
 def _rows(known: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[np.int64]:

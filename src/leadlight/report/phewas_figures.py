@@ -148,7 +148,7 @@ def draw_outcomes(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, p
     """−log10 p of every outcome by category, a mark per exposure; triangles say the direction."""
     line = bonferroni_threshold(results.height)
     order = (
-        results.select("category", "outcome").unique(maintain_order=True).sort("category")
+        results.select("category", "outcome").unique().sort("category", "outcome")
     ).with_row_index("place")
     data = results.join(order, on=["category", "outcome"]).with_columns(
         pl.col("place").cast(pl.Float64)
@@ -274,6 +274,8 @@ def _scale_p(axes: Axes, top: float, line: float) -> None:
 
 
 def _effect_name(part: pl.DataFrame) -> str:
+    if part["direction"][0] == "looks":
+        return "cases less controls, in SD of the exposure"
     per = sorted(part["per"].unique().to_list())
     return f"{part['unit'][0]} per {' or '.join(per)}"
 
@@ -298,14 +300,15 @@ def _told(row: dict[str, object]) -> str:
     ratio = _RATIOS.get(str(row["unit"]))
     if ratio is not None:
         values = [float(np.exp(min(one, 700.0))) for one in values]
-    said = f"{_digits(values[0])} ({_digits(values[1])} to {_digits(values[2])})"
+    unit = "" if ratio else " SD"
+    said = f"{_digits(values[0])}{unit} ({_digits(values[1])} to {_digits(values[2])})"
     n, cases = int(str(row["n"])), row["n_cases"]
     people = f"n {n:,}" if cases is None else f"{int(str(cases)):,} of {n:,}"
-    return f"{ratio or 'SD'} {said}, {people}"
+    return f"{ratio} {said}, {people}" if ratio else f"{said}, {people}"
 
 
 def _digits(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.3g}"
+    return (f"{value:.2f}" if abs(value) < 100 else f"{value:.3g}").replace("-", "−")
 
 
 def _kinds_legend(figure: Figure, results: pl.DataFrame) -> None:
