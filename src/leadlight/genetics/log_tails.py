@@ -111,20 +111,31 @@ def log_sidak(log_p: Floats, tests: float) -> Floats:
     return np.asarray(np.minimum(np.where(log_p < -30, log_p + np.log(tests), exact), 0))
 
 
-def log_cauchy_combination(log_p: Floats) -> Floats:
-    """log p of the equally weighted Cauchy combination over the last axis.
+def log_cauchy_combination(
+    log_p: Floats, weights: Floats | None = None, largest_p: float = 0.99
+) -> Floats:
+    """log p of the Cauchy combination over the last axis; weights (last axis): None are equal.
 
-    Liu & Xie (Journal of the American Statistical Association 115:393, 2020). A p of 1 is taken as
-    0.99, or it would outweigh any evidence.
+    Liu & Xie (Journal of the American Statistical Association 115:393, 2020). A p above `largest_p`
+    is taken as that, or a p of 1 would outweigh any evidence. Where every p is continuous, a value
+    next to 1 keeps the combination of independent ones exact.
     """
+    share = np.full(log_p.shape[-1], 1.0) if weights is None else np.asarray(weights)
+    share = share / share.sum(axis=-1, keepdims=True)
     least = log_p.min(axis=-1)
-    p = np.minimum(np.exp(log_p), 0.99)
+    p = np.minimum(np.exp(log_p), largest_p)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        scaled = np.where(
-            log_p < -30,
-            np.exp(least[..., None] - log_p) / np.pi,
-            np.exp(least)[..., None] / np.tan(np.pi * np.where(log_p < -30, 0.5, p)),
-        ).mean(axis=-1)
+        scaled = np.sum(
+            share
+            * np.where(
+                log_p < -30,
+                np.exp(least[..., None] - log_p) / np.pi,
+                np.exp(least)[..., None] / np.tan(np.pi * np.where(log_p < -30, 0.5, p)),
+            ),
+            axis=-1,
+        )
         far = least - np.log(np.pi * scaled)
         near = np.log(np.arctan2(np.exp(least), scaled) / np.pi)
-    return np.asarray(np.minimum(np.where(least < -30, far, near), 0))
+    # Far out the angle is the ratio, unless the least p has next to no weight.
+    straight = (least < -30) & (scaled > 1e3 * np.exp(least))
+    return np.asarray(np.minimum(np.where(straight, far, near), 0))
