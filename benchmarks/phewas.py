@@ -28,9 +28,8 @@ from leadlight.genetics.phewas_models import (
 )
 
 LEVELS = (0.05, 1e-4)
-PER_OUTCOME = (
-    40  # tests of one outcome are not independent of each other where exposures are skewed
-)
+# Tests of one outcome are not independent of each other where exposures are skewed.
+PER_OUTCOME = 40
 KINDS = ("normal", "skewed", "allele")
 Rng = np.random.Generator
 Array = np.ndarray

@@ -106,6 +106,7 @@ def test_factors_loci_and_scores_meet_diseases_in_one_table(study, tmp_path):
     )  # fmt: skip
     assert again.exit_code == 0, again.output
     same = pl.read_parquet(tmp_path / "again" / "phewas.parquet")
+    assert same["exposure"].unique().to_list() == ["factor_01_score"]
     row = same.row(by_predicate=pl.col("outcome") == "qt", named=True)
     assert row["beta"] == pytest.approx(score["beta"], rel=1e-5)
 

@@ -16,7 +16,6 @@ from leadlight.genetics.score_weights import (
     heritability,
     infinitesimal,
     sparse,
-    threshold,
 )
 
 PEOPLE, VARIANTS = 1600, 240
@@ -90,7 +89,7 @@ def _identity(m: int, folder: Path) -> LinkageBlocks:
 
 def test_without_linkage_infinitesimal_weights_are_the_effects_shrunk_alike(tmp_path):
     effects = np.random.default_rng(0).normal(size=50) * 0.02
-    marginal = Marginal(effects, np.zeros(50), 10_000)
+    marginal = Marginal(effects, 10_000)
     found = infinitesimal(_identity(50, tmp_path), [marginal], [0.2])[0]
     assert found.weights == pytest.approx(effects / (1 + 50 / (10_000 * 0.2)))
 
@@ -105,7 +104,7 @@ def test_with_linkage_infinitesimal_weights_are_the_ridge_regressions_of_the_peo
     )
     z = (calls[:120] - blocks.mean[:, None]) / blocks.sd[:, None]
     y = (trait - trait.mean()) / trait.std()
-    marginal = Marginal(z @ y / PEOPLE, np.zeros(120), PEOPLE)
+    marginal = Marginal(z @ y / PEOPLE, PEOPLE)
     found = infinitesimal(blocks, [marginal], [0.25])[0]
     ridge = np.linalg.solve(z @ z.T + np.eye(120) * 120 / 0.25, z @ y)
     assert len(blocks) == 1
@@ -132,9 +131,7 @@ def test_the_heritability_of_the_trait_is_found_and_that_of_the_null_is_not(coho
     z = (calls - blocks.mean[:, None]) / blocks.sd[:, None]
     scores = blocks.linkage_scores()
     found = [
-        heritability(
-            Marginal(z @ (y - y.mean()) / y.std() / PEOPLE, np.zeros(VARIANTS), PEOPLE), scores
-        )
+        heritability(Marginal(z @ (y - y.mean()) / y.std() / PEOPLE, PEOPLE), scores)
         for y in (trait, null)
     ]
     assert 0.15 < found[0] < 0.5
@@ -146,7 +143,7 @@ def test_sparse_weights_find_the_few_variants_that_act(tmp_path):
     truth = np.zeros(200)
     truth[[5, 80, 150]] = [0.2, -0.15, 0.1]
     effects = truth + rng.normal(size=200) / np.sqrt(5000)
-    marginal = Marginal(effects, np.zeros(200), 5000)
+    marginal = Marginal(effects, 5000)
     found = sparse(_identity(200, tmp_path), marginal, seed=1, burn_in=50, samples=100)
     assert found.weights[[5, 80, 150]] == pytest.approx([0.2, -0.15, 0.1], abs=0.04)
     assert np.abs(np.delete(found.weights, [5, 80, 150])).max() < 0.02
@@ -171,17 +168,6 @@ def test_thresholding_keeps_one_variant_of_those_linked(cohort, tmp_path):
             source, [paths["null"]], (), tmp_path / "c",
             settings=ScoreSettings("threshold", 1e-9), trained_on=set(),
         )  # fmt: skip
-
-
-def test_thresholding_takes_the_smallest_p_first(tmp_path):
-    r = np.array([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]], dtype=np.float32)
-    r.tofile(tmp_path / "r")
-    blocks = LinkageBlocks(
-        np.arange(3), np.array([0, 3]), np.ones(3), np.ones(3), 1000, tmp_path / "r"
-    )
-    marginal = Marginal(np.array([0.1, 0.2, 0.3]), np.array([5.0, 6.0, 3.0]), 1000)
-    assert threshold(blocks, marginal, p=1e-4).weights.tolist() == [0, 0.2, 0]
-    assert threshold(blocks, marginal, p=1e-2).weights.tolist() == [0, 0.2, 0.3]
 
 
 @pytest.mark.parametrize("method", ["infinitesimal", "sparse", "threshold"])
@@ -232,7 +218,8 @@ def test_given_weights_make_the_sum_of_counts(cohort, tmp_path):
             "weight": [0.5, 2.0, 1.0],
         }
     ).write_parquet(tmp_path / "w.parquet")
-    made = read_weights(tmp_path / "w.parquet", source)
+    (made,) = read_weights(tmp_path / "w.parquet", source)
+    assert made.name == "w"
     assert made.warnings == ("1 of 3 variants are not in the genotypes",)
     score = score_people(source, [made], None)[:, 0]
     by_hand = 0.5 * calls[4] - 2.0 * calls[129]

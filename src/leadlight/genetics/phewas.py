@@ -38,7 +38,7 @@ from leadlight.genetics.phewas_tables import (
     read_outcomes,
     read_survival,
 )
-from leadlight.genetics.polygenic_scores import write_weights
+from leadlight.genetics.polygenic_scores import score_table
 from leadlight.genetics.traits import read_person_table
 from leadlight.provenance import write_provenance
 
@@ -242,7 +242,7 @@ def _genetic(files: ExposureFiles, out: Path) -> tuple[list[Exposures], dict[str
             )
         parts.append(exposures)
         with written_whole(out / "score_weights.parquet") as partial:
-            write_weights(made, source).write_parquet(partial)
+            score_table(made, source).write_parquet(partial)
         frame = pl.DataFrame(exposures.values, schema=list(exposures.names)).fill_nan(None)
         with written_whole(out / "scores.parquet") as partial:
             frame.insert_column(0, pl.Series("IID", exposures.person_ids)).write_parquet(partial)
@@ -279,9 +279,10 @@ def _warnings(found: Scan, scores: dict[str, Any], covariates: Iterable[str]) ->
 
 def _family_in_words(family: str, found: Scan) -> str:
     groups = ["direction"] if family == "direction" else ["direction", "exposure"]
-    sizes = found.results.drop_nulls("neg_log_10_p_value").group_by(groups).len()
+    tested = found.results.drop_nulls("neg_log_10_p_value")
+    sizes = tested.group_by(groups).len()["len"].to_list()
     of = "of one direction" if family == "direction" else "of one exposure in one direction"
-    least, most = sizes["len"].min(), sizes["len"].max()
+    least, most = min(sizes, default=0), max(sizes, default=0)
     count = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return f"All tests {of} are corrected together ({count})."
 
@@ -289,7 +290,7 @@ def _family_in_words(family: str, found: Scan) -> str:
 def _tests(found: Scan, family: str) -> dict[str, dict[str, float]]:
     out: dict[str, dict[str, float]] = {}
     for part in found.results.partition_by("direction", "exposure_kind", maintain_order=True):
-        direction, kind = part["direction"][0], part["exposure_kind"][0]
+        direction, kind = str(part["direction"][0]), str(part["exposure_kind"][0])
         tested = part.drop_nulls("neg_log_10_p_value")
         own: dict[str, float] = {
             "tests": tested.height,

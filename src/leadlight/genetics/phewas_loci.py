@@ -1,7 +1,7 @@
 """Loci and polygenic scores as exposures: from genotypes to a column per locus or score."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +121,7 @@ def score_exposures(
             seed=settings.seed,
         )
     for path in weights:
-        one = read_weights(path, source)
-        made.append(replace(one, name=f"{one.name}_score"))
+        made += read_weights(path, source)
     empty = [one.name for one in made if not one.weight.any()]
     if empty:
         raise LeadlightError(

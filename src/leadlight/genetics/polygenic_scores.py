@@ -13,22 +13,25 @@ import numpy.typing as npt
 import polars as pl
 
 from leadlight.errors import LeadlightError
+from leadlight.genetics.clumping import ClumpRule, clump
 from leadlight.genetics.genotypes import GenotypeSource
+from leadlight.genetics.linkage import Linkage
 from leadlight.genetics.linkage_blocks import LinkageBlocks, write_linkage_blocks
 from leadlight.genetics.score_weights import (
-    METHODS,
     Marginal,
     Weighted,
     infinitesimal,
     sparse,
-    threshold,
 )
 from leadlight.genetics.summary_statistics import read_summary_statistics
 from leadlight.genetics.variant_tables import DIPLOID, Variants
 from leadlight.progress import bar
 
 Floats = npt.NDArray[np.float64]
+METHODS = ("infinitesimal", "sparse", "threshold")
 REFERENCE_PEOPLE = 5000
+# Clumps of scores: r² from which, and kilobases up to which, a variant belongs to a better one.
+CLUMP_R2, CLUMP_KB = 0.1, 250.0
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _VARIANTS_AT_ONCE = 512
 
@@ -37,14 +40,13 @@ _VARIANTS_AT_ONCE = 512
 class ScoreWeights:
     """One score's weights per copy of the effect allele.
 
-    numbers: (variant,) in the genotype source; weight, mean: (variant,) and the count's mean, which
-    stands for missing calls; settings and warnings: how they were made.
+    numbers, weight: (variant,), the first in the genotype source; settings and warnings: how they
+    were made.
     """
 
     name: str
     numbers: npt.NDArray[np.int64]
     weight: Floats
-    mean: Floats
     settings: Mapping[str, float | str]
     warnings: tuple[str, ...]
 
@@ -62,10 +64,11 @@ def make_weights(
 ) -> list[ScoreWeights]:
     """Weights of one score per table (name → summary statistics).
 
-    Linkage is that of (evenly chosen) people of the genotypes. Autosomal variants that all tables
-    share with the genotypes count, alleles matched and, where that is unambiguous, turned to the
-    other strand. scratch: a file for the linkage, removed by the caller. Raises LeadlightError
-    where a table shares nothing.
+    method: `infinitesimal`, `sparse` (see `score_weights`), or `threshold`: the leads of clumps
+    with p up to `p_threshold`. Linkage is that of (evenly chosen) people of the genotypes.
+    Autosomal variants that all tables share with the genotypes count, alleles matched and, where
+    that is unambiguous, turned to the other strand. scratch: a file for the linkage, removed by the
+    caller. Raises LeadlightError where a table shares nothing.
     """
     if method not in METHODS:
         raise LeadlightError(
@@ -87,24 +90,25 @@ def make_weights(
     everybody = len(source.people)
     step = max(everybody / max(reference_people, 1), 1.0)
     people = np.unique(np.arange(0, everybody, step).astype(np.uint32))
+    if method == "threshold":
+        return [
+            _clumped(name, source, numbers, own, people, p_threshold, min_maf)
+            for name, own in matched.items()
+        ]
     blocks = write_linkage_blocks(source, numbers, people, scratch, min_maf=min_maf)
-    marginals = [
-        Marginal(own.effect[blocks.numbers], own.neg_log_10_p[blocks.numbers], own.n)
-        for own in matched.values()
-    ]
+    marginals = [Marginal(own.effect[blocks.numbers], own.n) for own in matched.values()]
     if method == "infinitesimal":
         made = infinitesimal(blocks, marginals, [None] * len(marginals))
-    elif method == "sparse":
-        made = [sparse(blocks, marginal, seed=seed) for marginal in marginals]
     else:
-        made = [threshold(blocks, marginal, p=p_threshold) for marginal in marginals]
+        made = [sparse(blocks, marginal, seed=seed) for marginal in marginals]
     return [_per_allele(name, blocks, one, method) for name, one in zip(matched, made, strict=True)]
 
 
-def read_weights(path: Path, source: GenotypeSource) -> ScoreWeights:
-    """Read a score's weights: chromosome, base_pair_location, effect_allele, other_allele, weight.
+def read_weights(path: Path, source: GenotypeSource) -> list[ScoreWeights]:
+    """Read scores' weights: chromosome, base_pair_location, effect_allele, other_allele, weight.
 
-    As `write_weights` writes them. Variants that the genotypes lack are counted in a warning.
+    As `score_table` makes them, with the scores' names in the column score; without it there is one
+    score, named as the file. Variants that the genotypes lack are counted in a warning.
     """
     if not path.is_file():
         raise LeadlightError(f"{path} does not exist.")
@@ -115,21 +119,24 @@ def read_weights(path: Path, source: GenotypeSource) -> ScoreWeights:
     needed = {"chromosome", "base_pair_location", "effect_allele", "other_allele", "weight"}
     if absent := sorted(needed - set(table.columns)):
         raise LeadlightError(f"{path} has no column {absent[0]}.")
-    rows, sign, numbers = _matched_rows(source.variants, table)
-    if not len(rows):
-        raise LeadlightError(f"{path} and the genotypes share no variant.")
-    weight = table["weight"].to_numpy()[rows] * sign
-    lacking = table.height - len(rows)
-    said = (
-        (f"{lacking:,} of {table.height:,} variants are not in the genotypes",) if lacking else ()
-    )
-    return ScoreWeights(
-        path.stem, numbers, weight, np.full(len(rows), np.nan), {"method": "given"}, said
-    )
+    if "score" not in table.columns:
+        table = table.with_columns(pl.lit(path.stem).alias("score"))
+    found = []
+    for own in table.partition_by("score", maintain_order=True):
+        name = str(own["score"][0])
+        rows, sign, numbers = _matched_rows(source.variants, own)
+        if not len(rows):
+            raise LeadlightError(f"{path}: {name} and the genotypes share no variant.")
+        lacking, said = own.height - len(rows), ()
+        if lacking:
+            said = (f"{lacking:,} of {own.height:,} variants are not in the genotypes",)
+        weight = own["weight"].to_numpy()[rows] * sign
+        found.append(ScoreWeights(name, numbers, weight, {"method": "given"}, said))
+    return found
 
 
-def write_weights(weights: Sequence[ScoreWeights], source: GenotypeSource) -> pl.DataFrame:
-    """A long table of all scores' weights that are not zero, with the variants' names."""
+def score_table(weights: Sequence[ScoreWeights], source: GenotypeSource) -> pl.DataFrame:
+    """The long table of all scores' weights that are not zero, with the variants' names."""
     parts = []
     for one in weights:
         kept = one.weight != 0
@@ -235,6 +242,38 @@ def _matched_rows(
     )
 
 
+def _clumped(
+    name: str,
+    source: GenotypeSource,
+    numbers: npt.NDArray[np.int64],
+    own: _Statistics,
+    people: npt.NDArray[np.uint32],
+    p: float,
+    min_maf: float,
+) -> ScoreWeights:
+    """Clumping and thresholding: the effects of the leads of clumps. numbers: by place."""
+    places = source.variants.table["base_pair_location"].to_numpy()
+    chromosomes = source.variants.table["chromosome"].combine_chunks().indices.to_numpy()
+    rule = ClumpRule(p1=p, r2=CLUMP_R2, kb=CLUMP_KB)
+    leads: list[npt.NDArray[np.int64]] = []
+    with Linkage(source, people) as linkage:
+        for chromosome in np.unique(chromosomes[numbers]):
+            here = numbers[chromosomes[numbers] == chromosome]
+            owner = clump(places[here], own.neg_log_10_p[here], rule, here, linkage)
+            leads.append(here[owner == np.arange(len(here))])
+    chosen = np.sort(np.concatenate(leads))
+    with source.reader(people) as reader:
+        calls = reader.read(chosen).astype(np.float64)
+    calls[calls < 0] = np.nan
+    mean, sd = np.nanmean(calls, axis=1), np.nanstd(calls, axis=1)
+    common = (np.minimum(mean, 2 - mean) / 2 >= min_maf) & (sd > 0)
+    chosen, sd = chosen[common], sd[common]
+    settings = {"method": "threshold", "p": p, "r2": CLUMP_R2, "kb": CLUMP_KB, "n": own.n}
+    return ScoreWeights(
+        name, chosen, own.effect[chosen] / sd, {**settings, "variants": float(len(chosen))}, ()
+    )
+
+
 def _by_place(variants: Variants, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     chromosome = variants.table["chromosome"].combine_chunks().indices.to_numpy()[numbers]
     position = variants.table["base_pair_location"].to_numpy()[numbers]
@@ -246,7 +285,6 @@ def _per_allele(name: str, blocks: LinkageBlocks, made: Weighted, method: str) -
         name,
         blocks.numbers,
         made.weights / blocks.sd,
-        blocks.mean,
         {"method": method, "reference_people": float(blocks.n_people), **made.settings},
         made.warnings,
     )

@@ -1,10 +1,10 @@
-"""Weights of polygenic scores from summary statistics and linkage.
+"""Weights of polygenic scores from summary statistics and linkage, by shrinkage.
 
-`threshold`: clumping and thresholding. `infinitesimal`: the posterior mean where every variant has
-an effect from one normal distribution (LDpred-inf, Vilhjálmsson et al., American Journal of Human
-Genetics 97:576, 2015), block by block. `sparse`: the posterior mean where a share of the variants
-has one, by Gibbs sampling, with the share and the heritability learnt from the data (the same
-paper's model; learnt as by Privé et al., Bioinformatics 36:5424, 2020).
+`infinitesimal`: the posterior mean where every variant has an effect from one normal distribution
+(LDpred-inf, Vilhjálmsson et al., American Journal of Human Genetics 97:576, 2015), block by block.
+`sparse`: the posterior mean where a share of the variants has one, by Gibbs sampling, with the
+share and the heritability learnt from the data (the same paper's model; learnt as by Privé et al.,
+Bioinformatics 36:5424, 2020).
 
 All effects here are in SD of the trait per SD of the variant's count.
 """
@@ -21,7 +21,6 @@ from leadlight.genetics.linkage_blocks import LinkageBlocks
 from leadlight.progress import track
 
 Floats = npt.NDArray[np.float64]
-METHODS = ("infinitesimal", "sparse", "threshold")
 LEAST_HERITABILITY = 1e-3
 # Reference linkage is uncertain: correlations are shrunk by so much before the Gibbs sampler.
 SHRINKAGE = 0.95
@@ -32,12 +31,10 @@ _BURN_IN, _SAMPLES = 150, 250
 class Marginal:
     """One trait's effects, variant by variant, in the order of the blocks' variants.
 
-    effect: (variant,) in SD per SD, 0 where the table lacks the variant; neg_log_10_p: (variant,);
-    n: people behind them (median).
+    effect: (variant,) in SD per SD; n: people behind them (median).
     """
 
     effect: Floats
-    neg_log_10_p: Floats
     n: float
 
 
@@ -130,30 +127,6 @@ def sparse(
         "variants": float(m),
     }
     return Weighted(weights, settings, warnings)
-
-
-def threshold(
-    blocks: LinkageBlocks, marginal: Marginal, *, p: float = 1e-4, r2: float = 0.1
-) -> Weighted:
-    """The marginal effects of variants with a p up to `p`, none in linkage above r² with a better.
-
-    Within a block, the variant of the smallest p is taken and those linked to it are left out, and
-    so on.
-    """
-    weights = np.zeros(len(blocks.numbers))
-    for rows, matrix in blocks.matrices():
-        own = marginal.neg_log_10_p[rows]
-        order = np.argsort(-own, kind="stable")
-        open_ = own >= -np.log10(p)
-        for j in order:
-            if not open_[j]:
-                continue
-            weights[rows.start + j] = marginal.effect[rows.start + j]
-            open_ &= np.square(matrix[j], dtype=np.float64) < r2
-            open_[j] = False
-    count = int((weights != 0).sum())
-    said = () if count else (f"no variant reaches p = {p:g}: the score is nothing",)
-    return Weighted(weights, {"p": p, "r2": r2, "variants": float(count), "n": marginal.n}, said)
 
 
 @njit(nogil=True, cache=True)

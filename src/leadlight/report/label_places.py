@@ -32,10 +32,11 @@ def place_labels(
     other points that labels should not cover, where that can be had. Call it last, when limits and
     layout are settled: the figure is drawn once to measure, and its layout is then fixed.
     """
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    figure.set_layout_engine("none")  # type: ignore[union-attr]
+    figure.set_layout_engine("none")
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     room = axes.get_window_extent(renderer)
     scale = figure.dpi / 72

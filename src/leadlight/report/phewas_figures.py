@@ -94,9 +94,9 @@ def draw_volcano(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, pl
     named = _named(results, line, labels)
     _write_key(key, named)
     for axes, part in zip(panels, drawn, strict=True):
-        own = named.filter(pl.col("unit") == part["unit"][0])
+        mine = named.filter(pl.col("unit") == part["unit"][0])
         hits = part.filter(pl.col("neg_log_10_p_value") >= line)
-        _write_numbers(axes, own, _numbers(own, "beta"), _numbers(hits, "beta"), hits)
+        _write_numbers(axes, mine, _numbers(mine, "beta"), _numbers(hits, "beta"), hits)
     return figure, pl.concat(drawn)
 
 
