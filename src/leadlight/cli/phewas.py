@@ -72,6 +72,15 @@ def phewas(
             "result of a score says that this is not known.",
         ),
     ] = None,
+    cross_fit: Annotated[
+        int,
+        typer.Option(
+            "--cross-fit",
+            metavar="K",
+            help="Also scores of the factors themselves: the people in K parts, each scored with "
+            "weights from an association among the others. 0: none.",
+        ),
+    ] = 0,
     outcomes: Annotated[
         list[Path] | None,
         typer.Option(
@@ -201,6 +210,7 @@ def phewas(
             scores_of or (),
             weights or (),
             trained_on,
+            cross_fit,
             ScoreSettings(score_method, score_p, seed=seed),
         ),
         OutcomeFiles(

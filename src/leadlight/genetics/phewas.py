@@ -11,6 +11,7 @@ import polars as pl
 
 from leadlight.atomic import refuse_overwrite, write_json, written_whole
 from leadlight.errors import LeadlightError
+from leadlight.genetics.cross_fitting import cross_fitted_scores
 from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.gwas_summary import fingerprint
 from leadlight.genetics.multiple_testing import bonferroni_threshold
@@ -29,6 +30,7 @@ from leadlight.genetics.phewas_loci import (
 from leadlight.genetics.phewas_models import FIRTH_BELOW
 from leadlight.genetics.phewas_scan import LOOKS, PREDICTS, Scan, scan
 from leadlight.genetics.phewas_tables import (
+    SCORE,
     Exposures,
     OutcomeTable,
     joined,
@@ -39,7 +41,7 @@ from leadlight.genetics.phewas_tables import (
     read_survival,
 )
 from leadlight.genetics.polygenic_scores import score_table
-from leadlight.genetics.traits import read_person_table
+from leadlight.genetics.traits import PersonTable, read_person_table
 from leadlight.provenance import write_provenance
 
 RESULTS = "phewas.parquet"
@@ -51,7 +53,10 @@ RELATIVES = (
 
 @dataclass(frozen=True)
 class ExposureFiles:
-    """Where exposures come from. trained_on: a file of people, `none`, or None for not known."""
+    """Where exposures come from. trained_on: a file of people, `none`, or None for not known.
+
+    cross_fit: so many parts for scores of the factors themselves (`cross_fitting`), 0 for none.
+    """
 
     tables: Sequence[Path] = ()
     columns: Sequence[str] | None = None
@@ -60,6 +65,7 @@ class ExposureFiles:
     scores_of: Sequence[Path] = ()
     weights: Sequence[Path] = ()
     trained_on: str | None = None
+    cross_fit: int = 0
     settings: ScoreSettings = field(default_factory=ScoreSettings)
 
 
@@ -127,7 +133,7 @@ def run_phewas(
     adjusted = None if covariates is None else read_person_table(covariates, categories=True)
     out.mkdir(parents=True, exist_ok=True)
     parts = [read_exposures(path, exposures.columns) for path in exposures.tables]
-    more, scores = _genetic(exposures, out)
+    more, scores = _genetic(exposures, out, parts, adjusted, workers)
     allowed = None if keep is None else _ids(keep)
     given = match_scan(joined([*parts, *more]), tables, adjusted, keep=allowed)
     found = scan(
@@ -214,14 +220,20 @@ def _outcomes(files: OutcomeFiles) -> tuple[list[OutcomeTable], dict[str, int]]:
     return tables, used
 
 
-def _genetic(files: ExposureFiles, out: Path) -> tuple[list[Exposures], dict[str, Any]]:
+def _genetic(
+    files: ExposureFiles,
+    out: Path,
+    factors: Sequence[Exposures],
+    covariates: PersonTable | None,
+    workers: int | None,
+) -> tuple[list[Exposures], dict[str, Any]]:
     """Loci and scores of the genotypes, and what is to be said of the scores."""
-    if not (files.loci or files.scores_of or files.weights):
+    if not (files.loci or files.scores_of or files.weights or files.cross_fit):
         return [], {}
     if not files.genotypes:
         raise LeadlightError("Loci and scores need genotypes.", advice="Give --genotypes.")
     source = open_genotypes(list(files.genotypes), cache=out / "genotypes")
-    parts = []
+    parts: list[Exposures] = []
     said: dict[str, Any] = {"genotypes": [fingerprint(one.path) for one in source.files]}
     if files.loci is not None:
         parts.append(locus_exposures(source, files.loci))
@@ -243,9 +255,6 @@ def _genetic(files: ExposureFiles, out: Path) -> tuple[list[Exposures], dict[str
         parts.append(exposures)
         with written_whole(out / "score_weights.parquet") as partial:
             score_table(made, source).write_parquet(partial)
-        frame = pl.DataFrame(exposures.values, schema=list(exposures.names)).fill_nan(None)
-        with written_whole(out / "scores.parquet") as partial:
-            frame.insert_column(0, pl.Series("IID", exposures.person_ids)).write_parquet(partial)
         said |= {
             "people whom the weights saw, left out": None
             if trained is None
@@ -253,6 +262,25 @@ def _genetic(files: ExposureFiles, out: Path) -> tuple[list[Exposures], dict[str
             "made": {one.name: dict(one.settings) for one in made},
             "warnings": [f"{one.name}: {word}." for one in made for word in one.warnings],
         }
+    if files.cross_fit:
+        if not factors:
+            raise LeadlightError("Cross-fitted scores need factors.", advice="Give --exposures.")
+        with TemporaryDirectory(dir=out, prefix=".cross-") as scratch:
+            own, said["cross_fitted"] = cross_fitted_scores(
+                source,
+                joined(factors),
+                covariates,
+                Path(scratch),
+                parts=files.cross_fit,
+                settings=files.settings,
+                workers=workers,
+            )
+        parts.append(own)
+    if any(SCORE in part.kinds for part in parts):
+        scored = joined([part for part in parts if SCORE in part.kinds])
+        frame = pl.DataFrame(scored.values, schema=list(scored.names)).fill_nan(None)
+        with written_whole(out / "scores.parquet") as partial:
+            frame.insert_column(0, pl.Series("IID", scored.person_ids)).write_parquet(partial)
     return parts, said
 
 

@@ -74,7 +74,7 @@ def locus_exposures(source: GenotypeSource, path: Path) -> Exposures:
         numbers.append(at)
         names.append(shown)
         flips.append(counted != alleles[0])
-        gene = next((str(row[key]) for key in _GENES if row.get(key)), "")
+        gene = next((row[key] for key in _GENES if row.get(key) and isinstance(row[key], str)), "")
         labels[shown] = f"{gene} {shown}-{counted}".strip()
     order = np.argsort(numbers)
     with source.reader(None) as reader:
