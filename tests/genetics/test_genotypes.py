@@ -1,8 +1,12 @@
+import contextlib
 import gzip
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cyvcf2
 import numpy as np
 import pytest
 
@@ -170,6 +174,65 @@ def test_vcf_dosages_and_calls_of_one_allele(tmp_path: Path) -> None:
     assert source.variants.table["rsid"].to_pylist() == ["rs1", "rs3", "rs4", "rs5"]
     expected = [[1, 2, np.nan], [0.75, 1.5, np.nan], [1, np.nan, 0], [1, 2, 0]]
     assert np.allclose(all_calls(source), expected, equal_nan=True, atol=1e-4)
+
+
+def test_a_bcf_holds_what_its_vcf_does(tmp_path: Path) -> None:
+    text, binary = tmp_path / "x.vcf", tmp_path / "x.bcf"
+    text.write_text(VCF)
+    read = cyvcf2.VCF(str(text))
+    with contextlib.closing(cyvcf2.Writer(str(binary), read, mode="wb")) as writer:
+        for row in read:
+            writer.write_record(row)
+    one = open_genotypes(text, cache=tmp_path / "one")
+    other = open_genotypes(binary, cache=tmp_path / "other")
+    assert other.variants.table.equals(one.variants.table)
+    assert np.array_equal(all_calls(other), all_calls(one), equal_nan=True)
+
+
+def write_bgen(path: Path, dosages: np.ndarray, bits: int, squeezed: int) -> None:
+    """BGEN 1.2, layout 2, unphased, of (variant, person) dosages of the second allele in [0, 2].
+
+    A dosage d is stored as P(AB) = 1 - |d - 1| and P(AA) = max(0, 1 - d); NaN as missing.
+    squeezed: 0 plain, 1 zlib.
+    """
+    n_variants, n_people = dosages.shape
+    names = b"".join(struct.pack("<H", 2) + b"p%d" % person for person in range(n_people))
+    sample_block = struct.pack("<II", 8 + len(names), n_people) + names
+    flags = squeezed | 2 << 2 | 1 << 31
+    header = struct.pack("<III4sI", 20, n_variants, n_people, b"bgen", flags)
+    found = struct.pack("<I", len(header) + len(sample_block)) + header + sample_block
+    top = 2**bits - 1
+    for number, row in enumerate(dosages):
+        missing = np.isnan(row)
+        known = np.where(missing, 0, row)
+        both = np.round(np.stack([np.maximum(0, 1 - known), 1 - np.abs(known - 1)], 1) * top)
+        both[missing] = 0
+        ploidy = np.where(missing, 0x82, 2).astype(np.uint8).tobytes()
+        stored = both.astype(np.uint8 if bits == 8 else "<u2").tobytes()
+        block = struct.pack("<IHBB", n_people, 2, 2, 2) + ploidy + struct.pack("<BB", 0, bits)
+        block += stored
+        body = zlib.compress(block) if squeezed else block
+        body = struct.pack("<I", len(block)) + body if squeezed else body
+        rsid = b"rs%d" % number
+        found += struct.pack("<H", len(rsid)) + rsid + struct.pack("<H", len(rsid)) + rsid
+        found += struct.pack("<H", 1) + b"1" + struct.pack("<IH", 10 + number, 2)
+        found += struct.pack("<I", 1) + b"A" + struct.pack("<I", 1) + b"G"
+        found += struct.pack("<I", len(body)) + body
+    path.write_bytes(found)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("squeezed", [0, 1])
+def test_dosages_of_a_bgen_come_back(tmp_path: Path, bits: int, squeezed: int) -> None:
+    rng = np.random.default_rng(bits + squeezed)
+    dosages = rng.uniform(0, 2, (12, 9))
+    dosages[rng.random(dosages.shape) < 0.1] = np.nan
+    write_bgen(tmp_path / "x.bgen", dosages, bits, squeezed)
+    source = open_genotypes(tmp_path / "x.bgen", cache=tmp_path / "cache")
+    assert source.people.person_ids == tuple(f"p{person}" for person in range(9))
+    assert set(source.variants.table["effect_allele"].to_pylist()) == {"G"}
+    # Two probabilities are rounded, then the dosage to 1/16384.
+    assert np.allclose(all_calls(source), dosages, equal_nan=True, atol=2 / (2**bits - 1) + 1e-4)
 
 
 def test_a_vcf_is_converted_once_and_again_when_it_changed(tmp_path: Path) -> None:
