@@ -158,7 +158,8 @@ def run_phewas(
                             outcomes.observed, outcomes.descriptions, covariates, keep) if path),
     ]  # fmt: skip
     parameters = {
-        "exposures": asdict(exposures),
+        "exposures": asdict(exposures)
+        | {"trained_on": exposures.trained_on and Path(exposures.trained_on).name},
         "outcomes": asdict(outcomes),
         "covariates": list(given.covariate_names),
         "directions": list(directions),

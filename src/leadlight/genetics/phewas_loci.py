@@ -75,7 +75,8 @@ def locus_exposures(source: GenotypeSource, path: Path) -> Exposures:
         names.append(shown)
         flips.append(counted != alleles[0])
         gene = next((row[key] for key in _GENES if row.get(key) and isinstance(row[key], str)), "")
-        labels[shown] = f"{gene} {shown}-{counted}".strip()
+        allele = f"-{counted}" if shown.startswith("rs") else f" ({counted})"
+        labels[shown] = f"{gene} {shown}{allele}".strip()
     order = np.argsort(numbers)
     with source.reader(None) as reader:
         calls = reader.read(np.array(numbers, dtype=np.int64)[order]).astype(np.float64)

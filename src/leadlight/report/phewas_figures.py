@@ -182,10 +182,11 @@ def draw_outcomes(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, p
     axes.set_xlim(-0.7, count - 0.3)
     middles = (categories["first"] + categories["last"]).to_numpy() / 2
     tidy_axes(axes)
-    few = count <= 30 and categories.height <= 2
+    few = count <= (60 if categories.height == 1 else 30) and categories.height <= 2
     if few:
         names = [_short(name) for name in _described(results, order)]
-        axes.set_xticks(np.arange(count), names, rotation=40, ha="right")
+        steep = {"rotation": 40 if count <= 16 else 75, "rotation_mode": "anchor"}
+        axes.set_xticks(np.arange(count), names, ha="right", **steep)
     else:
         axes.set_xticks(
             middles, [_short(name) for name in categories["category"].to_list()],
