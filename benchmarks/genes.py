@@ -36,7 +36,7 @@ from leadlight.genetics.traits import Matched, match_people, read_person_table
 from leadlight.genetics.variant_tables import DIPLOID
 
 LEVELS = (0.05, 1e-2, 1e-3, 1e-4)
-BATCH = 500
+BATCH = 2000
 KINDS = ("normal", "skewed", "skewed, rank-normal")
 
 
@@ -94,7 +94,7 @@ def main() -> None:
         make_designs(with_traits(matched, drawn("normal", len(matched.rows), 2, rng)), DIPLOID),
         matched.rows,
     )
-    of_sets, of_genes = combination_corrections(prepared[False], designs[0], settings)
+    corrections = combination_corrections(prepared[False], designs[0], settings)
     print(f"corrections in {time.process_time() - started:.1f} s of CPU")
     entries = {}
     for kind in asked.kinds:
@@ -110,12 +110,14 @@ def main() -> None:
             clock = time.process_time()
             for one in prepared[True]:
                 results = gene_results(one, designs, BATCH, settings)
-                largest = max(results, key=lambda result: len(result.variants))
+                at = max(range(len(results)), key=lambda k: len(results[k].variants))
+                largest = results[at]
+                of_set = corrections.of_set(len(one.sets[at].tested))
                 together = combined(one.sets, [result.neg_log_10_p for result in results])
                 p = dict(largest.neg_log_10_p)
                 for test, values, correction in (
-                    ("acat-o", p["acat-o"], of_sets),
-                    ("gene", together, of_genes),
+                    ("acat-o", p["acat-o"], of_set),
+                    ("gene", together, corrections.of_genes),
                 ):
                     raw[test] += [(10**-values < level).sum() for level in LEVELS]
                     p[test] = correction.apply(values)

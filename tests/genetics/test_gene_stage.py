@@ -156,6 +156,22 @@ def test_binary_traits_get_firths_burden_and_acat_v(files, tmp_path, write_table
     assert burden["beta"] > 1
 
 
+def test_the_background_of_other_chromosomes_can_be_taken_away(files, tmp_path):
+    out = tmp_path / "background"
+    run_genes(**files, out=out, whole_genome=True, traits=["a", "b"])
+    table = words_of(out)
+    best = table.filter(pl.col("test") == "gene").sort("neg_log_10_p_value", descending=True)
+    assert best["gene"][0] == "g1"
+    assert best["neg_log_10_p_value"][0] > 8
+    plain = tmp_path / "plain"
+    run_genes(**files, out=plain, traits=["a", "b"])
+    both = table.join(words_of(plain), on=["gene", "mask", "aaf_bin", "test", "trait"])
+    assert both.height == table.height
+    assert not table["neg_log_10_p_value"].equals(words_of(plain)["neg_log_10_p_value"])
+    burden = both.filter(pl.col("test") == "burden")
+    assert np.corrcoef(burden["beta"], burden["beta_right"])[0, 1] > 0.9
+
+
 def test_results_are_not_overwritten_and_bad_words_are_refused(files, tmp_path):
     run_genes(**files, out=tmp_path / "out", genes=["g0"])
     with pytest.raises(LeadlightError, match="already exists"):

@@ -257,11 +257,12 @@ def test_all_tests_hold_their_level_on_drawn_traits(study):
     made = GeneSettings((0.03, 0.5))
     prepared = prepare_gene(gene, MASKS, carriers_of(calls), made)
     results = gene_results(prepared, designs, 8000, made)
-    of_sets, of_genes = combination_corrections([prepared], designs[0], made, draws=10_000, seed=3)
-    largest = max(results, key=lambda one: len(one.variants))
-    p = dict(largest.neg_log_10_p)
-    p["acat-o"] = of_sets.apply(p["acat-o"])
-    p["gene"] = of_genes.apply(combined(prepared.sets, [one.neg_log_10_p for one in results]))
+    corrections = combination_corrections([prepared], designs[0], made, draws=10_000, seed=3)
+    at = max(range(len(results)), key=lambda k: len(results[k].variants))
+    p = dict(results[at].neg_log_10_p)
+    p["acat-o"] = corrections.of_set(len(prepared.sets[at].tested)).apply(p["acat-o"])
+    together = combined(prepared.sets, [one.neg_log_10_p for one in results])
+    p["gene"] = corrections.of_genes.apply(together)
     for test, values in p.items():
         for level in (0.2, 0.05, 0.01):
             low, high = stats.binom.interval(0.9999, 8000, level)

@@ -1,11 +1,11 @@
 """`leadlight genes`: rare variants of a gene, tested together."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
@@ -144,14 +144,10 @@ def genes(
         int | None,
         typer.Option("--workers", min=1, help="Threads; the result is the same. Default: all."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there.")
-    ] = False,
+    overwrite: Overwrite = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws that correct ACAT-O.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Test the rare variants of each gene together: burden, SKAT, SKAT-O, ACAT-V, ACAT-O.
 
@@ -204,8 +200,7 @@ def genes(
         say(f"{summary.resumed_genes} genes were done already.")
     if not quiet:
         typer.echo(f"{summary.rows:,} tests in {out / 'genes.parquet'}.")
-    if json_:
-        typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    print_summary(json_, summary.as_json())
 
 
 def _words(given: str | None) -> list[str] | None:

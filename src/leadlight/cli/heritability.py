@@ -1,11 +1,11 @@
 """`leadlight heritability`: how much of a trait the genome explains, and what traits share."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
@@ -87,16 +87,12 @@ def heritability(
         bool,
         typer.Option("--correlations/--no-correlations", help="Genetic correlations of all pairs."),
     ] = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there.")
-    ] = False,
+    overwrite: Overwrite = False,
     seed: Annotated[
         int, typer.Option("--seed", help="Of the drawn people and random vectors.")
     ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print a machine-readable summary as the last line.")
-    ] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Heritability and genetic correlations by LD score regression, from summary statistics.
 
@@ -136,5 +132,4 @@ def heritability(
             if found["he_h2"] is not None:
                 beside = f"; Haseman–Elston {found['he_h2']:.3f} ± {found['he_se']:.3f}"
             typer.echo(f"{trait}: h² {found['h2']:.3f} ± {found['h2_se']:.3f}{beside}")
-    if json_:
-        typer.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    print_summary(json_, summary.as_json())

@@ -3,7 +3,9 @@
 The Cauchy combination is exact for independent p-values and far in the tail. Tests of one gene
 share their data, and between p = 0.3 and 0.003 their combination rejects up to a tenth too often.
 Scores are drawn from the null of some of the study's genes (the very covariance that the tests
-see), tested like traits, and what the combination says is set right by how often it says it.
+see), tested like traits, and what the combination says is set right by how often it says it. The
+tests that it combines are exact: how often they pass in the draws says how lucky the draws were
+(control variates).
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadlight.genetics.gene_tests import (
+    JOINED,
     GeneDesign,
     GeneSettings,
     PreparedGene,
@@ -24,9 +27,16 @@ from leadlight.genetics.gene_tests import (
 from leadlight.genetics.log_tails import LN10
 
 Floats = npt.NDArray[np.float64]
-_LEVELS = np.geomspace(0.01, 0.9, 30)  # p at which the shares are counted
+_LEVELS = np.geomspace(0.003, 0.9, 40)  # p at which the shares are counted
 _UNCHANGED = 1e-4  # p from which on downwards nothing is corrected
+# Sets are corrected with others of as many columns: up to so many.
+_SIZES = (3, 8, 20, np.inf)
+_FEWEST = 5_000  # draws of a correction of its own
 DRAWS = 50_000
+_OF_SETS = ("burden", "skat", "acat-v")
+# −log10 p of a combination (draw,), and of each kind of test that it combines, of each set.
+_Parts = tuple[tuple[Floats, ...], ...]
+_Drawn = tuple[Floats, _Parts]
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,20 @@ class Correction:
         return -np.minimum(log_p + np.interp(log_p, self.log_p, self.added), 0.0) / LN10
 
 
-NOTHING = Correction(np.array([-1.0, 0.0]), np.zeros(2))
+@dataclass(frozen=True)
+class Corrections:
+    """of_sets: of ACAT-O, by the number of columns up to `_SIZES`; of_genes: over a gene's sets."""
+
+    of_sets: tuple[Correction, ...]
+    of_genes: Correction
+
+    def of_set(self, columns: int) -> Correction:
+        """The correction of ACAT-O of a set with so many tested columns."""
+        return self.of_sets[int(np.searchsorted(_SIZES, columns))]
+
+
+_NOTHING = Correction(np.array([-1.0, 0.0]), np.zeros(2))
+NO_CORRECTIONS = Corrections((_NOTHING,) * len(_SIZES), _NOTHING)
 
 
 def combination_corrections(
@@ -52,13 +75,14 @@ def combination_corrections(
     *,
     draws: int | None = None,
     seed: int = 0,
-) -> tuple[Correction, Correction]:
+) -> Corrections:
     """Corrections of ACAT-O of one set and of the combination over a gene's sets.
 
     genes: some of the study's, together drawn `draws` times (None: DRAWS).
     """
     rng = np.random.default_rng(seed)
-    of_sets, of_genes = [], []
+    of_sets: list[list[_Drawn]] = [[] for _ in _SIZES]
+    of_genes: list[_Drawn] = []
     each = max((draws or DRAWS) // max(len(genes), 1), 1)
     for prepared in genes:
         products = _drawn(products_of(prepared.matrix, design), design.degrees, each, rng)
@@ -67,11 +91,21 @@ def combination_corrections(
         for own in prepared.sets:
             found = set_tests(own, products, prepared.minor, norms, design.degrees, settings)[2]
             tests.append(found)
-            if own.combines:
-                of_sets.append(found["acat-o"])
+            if own.combines and np.isfinite(found["acat-o"]).all():
+                parts: _Parts = tuple((found[test],) for test in _OF_SETS)
+                group = int(np.searchsorted(_SIZES, len(own.tested)))
+                of_sets[group].append((found["acat-o"], parts))
         if len(tests) > 1 or prepared.sets[0].combines:
-            of_genes.append(combined(prepared.sets, tests))
-    return _correction(of_sets), _correction(of_genes)
+            parts = tuple(tuple(found[test] for found in tests) for test in JOINED)
+            of_genes.append((combined(prepared.sets, tests), parts))
+    everything = [one for group in of_sets for one in group]
+    return Corrections(
+        tuple(
+            _correction(group if sum(len(p) for p, _ in group) >= _FEWEST else everything)
+            for group in of_sets
+        ),
+        _correction(of_genes),
+    )
 
 
 def _drawn(products: Products, degrees: float, count: int, rng: np.random.Generator) -> Products:
@@ -83,17 +117,35 @@ def _drawn(products: Products, degrees: float, count: int, rng: np.random.Genera
     return Products(root @ normal / np.sqrt((normal**2).sum(axis=0) + rest), products.covariance)
 
 
-def _correction(found: Sequence[Floats]) -> Correction:
+def _correction(found: Sequence[_Drawn]) -> Correction:
     if not found:
-        return NOTHING
-    log_p = np.sort(-LN10 * np.concatenate(found))
-    log_p = log_p[np.isfinite(log_p)]
+        return _NOTHING
     levels = np.log(_LEVELS)
-    share = np.searchsorted(log_p, levels, side="right") / max(len(log_p), 1)
-    usable = share > 0
+    added, precision = np.zeros(len(levels)), np.zeros(len(levels))
+    for at, level in enumerate(_LEVELS):
+        limit = -np.log10(level)
+        passed = np.concatenate([p > limit for p, _ in found]).astype(np.float64)
+        controls = np.stack(
+            [
+                np.concatenate([_share(parts[k], limit) for _, parts in found]) - level
+                for k in range(len(found[0][1]))
+            ],
+            axis=1,
+        )
+        centred = controls - controls.mean(axis=0)
+        slope = np.linalg.lstsq(centred, passed - passed.mean(), rcond=None)[0]
+        share = float(passed.mean() - controls.mean(axis=0) @ slope)
+        left = passed - passed.mean() - centred @ slope
+        share = min(max(share, level / 2), 2 * level)
+        added[at] = np.log(share) - levels[at]
+        precision[at] = share / max(left.std() / np.sqrt(len(left)), 1e-9)
     # A smooth curve through the counts: draws have noise, the truth has none.
-    curve = np.polynomial.Polynomial.fit(
-        levels[usable], np.log(share[usable]) - levels[usable], 4, w=np.sqrt(share[usable])
-    )
-    at = np.concatenate([[np.log(_UNCHANGED)], levels, [0.0]])
-    return Correction(at, np.concatenate([[0.0], curve(levels), [0.0]]))
+    curve = np.polynomial.Polynomial.fit(levels, added, 4, w=precision)
+    at_log = np.concatenate([[np.log(_UNCHANGED)], levels, [0.0]])
+    return Correction(at_log, np.concatenate([[0.0], curve(levels), [0.0]]))
+
+
+def _share(parts: Sequence[Floats], limit: float) -> Floats:
+    """(draw,) share of the tests that pass."""
+    known = [p for p in parts if np.isfinite(p).all()]
+    return np.asarray(np.mean([p > limit for p in known], axis=0))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from leadlight.genetics.binary import NullModel, null_model
 from leadlight.genetics.carriers import read_carriers
 from leadlight.genetics.designs import make_designs, orthonormal_basis
 from leadlight.genetics.gene_binary import binary_combined, binary_results
-from leadlight.genetics.gene_calibration import NOTHING, combination_corrections
+from leadlight.genetics.gene_calibration import NO_CORRECTIONS, combination_corrections
 from leadlight.genetics.gene_drivers import leave_one_out
 from leadlight.genetics.gene_rows import (
     DRIVERS_SCHEMA,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 _CALIBRATING_GENES = 60
+_CHROMOSOMES_HELD = 3
 
 
 class GeneRun:
@@ -68,7 +69,7 @@ class GeneRun:
         self._lock = Lock()
         self._designs: dict[tuple[str, int], list[GeneDesign]] = {}
         self._nulls: dict[tuple[str, int], list[NullModel]] = {}
-        self._corrections = NOTHING, NOTHING
+        self._corrections = NO_CORRECTIONS
         kinds = source.variants.kind
         self._genes = [
             gene for gene in files.genes if np.isin(kinds[gene.numbers], (DIPLOID, X_LINKED)).all()
@@ -131,12 +132,12 @@ class GeneRun:
         designs = self._designs_of(prepared.gene)
         results = gene_results(prepared, designs, len(self._matched.trait_names), self._settings)
         together = combined(prepared.sets, [one.neg_log_10_p for one in results])
-        of_sets, of_genes = self._corrections
         for one, own in zip(results, prepared.sets, strict=True):
             if own.combines:
-                one.neg_log_10_p["acat-o"][:] = of_sets.apply(one.neg_log_10_p["acat-o"])
+                correction = self._corrections.of_set(len(own.tested))
+                one.neg_log_10_p["acat-o"][:] = correction.apply(one.neg_log_10_p["acat-o"])
         if len(results) > 1 or prepared.sets[0].combines:
-            together = of_genes.apply(together)
+            together = self._corrections.of_genes.apply(together)
         return results, together
 
     def _drivers(
@@ -198,7 +199,7 @@ class GeneRun:
             if key not in self._designs:
                 matched, calibration = self._matched, None
                 if self._background is not None:
-                    self._designs.clear()
+                    _keep_last(self._designs)
                     matched = self._background.without(matched, gene.chromosome)
                     calibration = self._background.calibration(matched.trait_names)
                 designs = make_designs(matched, kind, shared=False)
@@ -219,7 +220,7 @@ class GeneRun:
                     known = (matched.sex != UNKNOWN_SEX)[:, None]
                     cases = np.where(known, cases, np.nan)
                 if self._background is not None:
-                    self._nulls.clear()
+                    _keep_last(self._nulls)
                     offsets = self._background.offsets(matched.trait_names, gene.chromosome)
                 basis = orthonormal_basis(covariates)
                 self._nulls[key] = [
@@ -227,3 +228,9 @@ class GeneRun:
                     for at in range(cases.shape[1])
                 ]
             return self._nulls[key]
+
+
+def _keep_last(made: dict[tuple[str, int], Any]) -> None:
+    """Make room: threads are on few chromosomes at a time, and a design holds all traits."""
+    while len(made) > _CHROMOSOMES_HELD:
+        made.pop(next(iter(made)))
