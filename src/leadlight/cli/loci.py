@@ -62,8 +62,11 @@ def loci(
         bool, typer.Option("--by-distance", help="Clump by distance, though there are genotypes.")
     ] = False,
     measure: Annotated[
-        str, typer.Option("--linkage", help="r² of counts, or of haplotypes as PLINK's --clump.")
-    ] = "counts",
+        str,
+        typer.Option(
+            "--linkage", help="r² of clumps: of haplotypes as PLINK's --clump, or of counts."
+        ),
+    ] = "haplotypes",
     merge_kb: Annotated[
         float, typer.Option("--merge-kb", help="Clumps of any trait nearer than this: one locus.")
     ] = 250.0,

@@ -3,8 +3,7 @@
 Two measures, as in PLINK: the correlation of the counts (`--r2-unphased` of PLINK 2, `--r2` of
 PLINK 1.9), and r² of the haplotype frequencies that are likeliest given the counts (`--ld` and, on
 unphased data, `--clump` of both). People whose call of one of the two variants is missing are left
-out of that pair. On X men count as one chromosome each: 0 or 2 with half the weight (PLINK 1.9's
-`--ld-xchr 3`).
+out of that pair. On X men count as one chromosome each: 0 or 2 with half the weight.
 
 Counts are whole numbers, whose sums of products are exact even in single precision up to four
 million people; r then differs from the exact value by rounding of the last division alone.
@@ -16,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from leadlight.errors import LeadlightError
-from leadlight.genetics.genotypes import Calls, GenotypeSource, Reader
-from leadlight.genetics.variant_tables import DIPLOID, MALE, UNKNOWN_SEX, X_LINKED, Y_LINKED
+from leadlight.genetics.genotypes import MISSING, Calls, GenotypeSource, Reader
+from leadlight.genetics.variant_tables import MALE, UNKNOWN_SEX, X_LINKED, Y_LINKED
 
 Floats = npt.NDArray[np.float64]
 MEASURES = ("counts", "haplotypes")
@@ -57,8 +57,8 @@ class Linkage:
         self._held: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._rows: dict[int, Floats] = {}
         self._calls: Calls | None = None
-        self._moments: tuple[Floats, Floats] | None = None
         sex = source.people.sex[self.people]
+        self._men = sex == MALE
         self._weights = {
             X_LINKED: np.where(sex == MALE, 0.5, np.where(sex == UNKNOWN_SEX, 0.0, 1.0)),
             Y_LINKED: np.where(sex == MALE, 1.0, 0.0),
@@ -71,10 +71,16 @@ class Linkage:
         self._reader.__exit__()
 
     def read(self, numbers: npt.NDArray[np.int64]) -> Calls:
-        """(variant, person) calls of these people; see `GenotypeSource.blocks`."""
-        if self.measure == "haplotypes":
-            return self._reader.read_hard_calls(numbers)
-        return self._reader.read(numbers)
+        """(variant, person) calls of these people; see `GenotypeSource.blocks`.
+
+        Men's heterozygous calls on X are missing, as in PLINK.
+        """
+        hard = self.measure == "haplotypes"
+        calls = self._reader.read_hard_calls(numbers) if hard else self._reader.read(numbers)
+        on_x = self._source.variants.kind[numbers] == X_LINKED
+        if on_x.any() and calls.dtype == np.int8:
+            calls[on_x[:, None] & self._men & (calls == 1)] = MISSING
+        return calls
 
     def hold(self, numbers: npt.NDArray[np.int64]) -> None:
         """Read variants once for many calls of `r2_with`, if a gibibyte has room for them.
@@ -83,16 +89,8 @@ class Linkage:
         """
         self._held = np.asarray(numbers)
         self._rows, self._calls = {}, None
-        self._moments = None
-        if len(numbers) * len(self.people) * 4 > _HELD_BYTES or not len(numbers):
-            return
-        self._calls = self.read(self._held)
-        kinds = self._source.variants.kind[self._held]
-        if self.measure == "counts" and (kinds == DIPLOID).all() and _whole(self._calls):
-            values = self._calls.astype(np.float32)
-            squares = np.einsum("vp,vp->v", values, values, dtype=np.float64)
-            self._moments = (values.sum(axis=1, dtype=np.float64), squares)
-            self._calls = values
+        if len(numbers) * len(self.people) <= _HELD_BYTES and len(numbers):
+            self._calls = self.read(self._held)
 
     def places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(variant,) where these variants stand among those held; held now if not all
@@ -121,31 +119,18 @@ class Linkage:
         if len(new):
             weights = self._weights_of(np.array([number]), self._held[new])
             one = self.read(np.array([number]))
-            if self._moments is not None and _whole(one):
-                known[new] = self._quickly(one.astype(np.float32)[0], new)
-                new = new[:0]
             for span in _spans(len(new), self.variants_at_once()):
                 at = new[span]
                 whole = self._calls
                 near = self.read(self._held[at]) if whole is None else whole[at]
-                known[at] = self._correlation(one, near, weights)[0] ** 2
+                if weights is None and one.dtype == np.int8 and near.dtype == np.int8:
+                    tables = np.zeros((len(near), 9), dtype=np.int64)
+                    _count_pairs(one[0], near, tables)
+                    known[at] = _r2_of_tables(tables, self.measure)
+                else:
+                    known[at] = self._correlation(one, near, weights)[0] ** 2
         found: Floats = known[others]
         return np.where(found < 0, np.nan, found)
-
-    def _quickly(self, one: npt.NDArray[np.float32], at: npt.NDArray[np.int64]) -> Floats:
-        """(variant,) r² where no call is missing, from sums that are known."""
-        assert self._calls is not None
-        assert self._moments is not None
-        n, total = float(len(one)), float(one.sum(dtype=np.float64))
-        spread = n * float(np.einsum("p,p->", one, one, dtype=np.float64)) - total**2
-        # The span that holds the variants, so that nothing is copied.
-        span = slice(int(at.min()), int(at.max()) + 1)
-        cross = np.asarray(self._calls[span] @ one, dtype=np.float64)[at - span.start]
-        sums, squares = self._moments[0][at], self._moments[1][at]
-        others = n * squares - sums**2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            r2 = (n * cross - total * sums) ** 2 / (spread * others)
-        return np.asarray(np.where((others > 0) & (spread > 0), r2, np.nan))
 
     def r(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Floats:
         """(first, second) correlation of the effect alleles' counts, NaN for constant variants.
@@ -294,12 +279,49 @@ def haplotype_correlation(first: Calls, second: Calls, weights: Floats | None = 
     b1, b2, b_in = parts(second)
     if w is not None:
         a1, a2, a_in = a1 * w, a2 * w, a_in * w
-    double = _product(a1, b1)
-    both = 2 * _product(a2, b2) + _product(a2, b1) + _product(a1, b2)
-    chromosomes = 2 * _product(a_in, b_in)
+    return _haplotype_r(
+        2 * _product(a2, b2) + _product(a2, b1) + _product(a1, b2),
+        _product(a1, b1),
+        2 * _product(a_in, b_in),
+        2 * _product(a2, b_in) + _product(a1, b_in),
+        2 * _product(a_in, b2) + _product(a_in, b1),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _count_pairs(one: Any, others: Any, tables: Any) -> None:
+    """tables: (variant, 9) people by calls, 3 × that of `one` (person,) + that of others."""
+    for v in range(len(others)):
+        row, table = others[v], tables[v]
+        for i in range(len(one)):
+            if one[i] >= 0 and row[i] >= 0:
+                table[3 * one[i] + row[i]] += 1
+
+
+def _r2_of_tables(tables: npt.NDArray[np.int64], measure: str) -> Floats:
+    """(variant,) r² from tables of calls; see `_count_pairs`."""
+    cells = tables.reshape(-1, 3, 3).astype(np.float64)
+    n, calls = cells.sum(axis=(1, 2)), np.arange(3.0)
+    rows, columns = cells.sum(axis=2), cells.sum(axis=1)
+    first, second = rows @ calls, columns @ calls
+    if measure == "haplotypes":
+        both = 2 * cells[:, 2, 2] + cells[:, 2, 1] + cells[:, 1, 2]
+        return _haplotype_r(both, cells[:, 1, 1], 2 * n, first, second) ** 2
+    cross = np.einsum("vij,i,j->v", cells, calls, calls)
+    spread = (n * (rows @ calls**2) - first**2) * (n * (columns @ calls**2) - second**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = (2 * _product(a2, b_in) + _product(a1, b_in)) / chromosomes
-        q = (2 * _product(a_in, b2) + _product(a_in, b1)) / chromosomes
+        r2 = (n * cross - first * second) ** 2 / spread
+    return np.asarray(np.where(spread > 0, r2, np.nan))
+
+
+def _haplotype_r(
+    both: Floats, double: Floats, chromosomes: Floats, first: Floats, second: Floats
+) -> Floats:
+    """both: haplotypes of both effect alleles among people who are not doubly heterozygous;
+    double: people who are; first, second: copies of the two alleles. All of one shape.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p, q = first / chromosomes, second / chromosomes
         known, unknown = both / chromosomes, double / chromosomes
         x = _likeliest_haplotype(known, unknown, p, q)
         d = x - p * q
@@ -379,12 +401,6 @@ def _precision(first: Calls, second: Calls, weights: Floats | None) -> type[Any]
     halves = weights is None or bool(np.all(np.mod(2 * weights, 1) == 0))
     exact = whole and halves and first.shape[1] < _EXACT_IN_SINGLE
     return np.float32 if exact else np.float64
-
-
-def _whole(calls: Calls) -> bool:
-    """Whether these are counts without a gap, few enough for exact sums in single precision."""
-    whole = np.issubdtype(calls.dtype, np.integer) and calls.shape[1] < _EXACT_IN_SINGLE
-    return bool(whole and (calls >= 0).all())
 
 
 def _values(calls: Calls, kind: type[Any]) -> tuple[Any, Any]:

@@ -57,7 +57,7 @@ def find_loci(
     clump_rule: ClumpRule | None = None,
     fine_map_rule: FineMapRule | None = None,
     locus_rule: LocusRule | None = None,
-    measure: str = "counts",
+    measure: str = "haplotypes",
     genes: Path | None = None,
     catalogue: Path | None = None,
     build: str = "GRCh37",
@@ -111,7 +111,6 @@ def find_loci(
             fine_map_rule,
             known,
             named,
-            measure,
             index,
             rows,
         )

@@ -50,7 +50,6 @@ class LocusContext:
     fine_map: FineMapRule
     catalogue: Catalogue
     genes: GeneTable | None
-    measure: str
     index: VariantIndex | None
     founders: npt.NDArray[np.uint32] | None
 
@@ -225,7 +224,7 @@ class _Linked:
     def _open(self) -> Linkage:
         context = self._context
         assert context.source is not None
-        return Linkage(context.source, context.founders, measure=context.measure)
+        return Linkage(context.source, context.founders)
 
 
 def _signals_of(
