@@ -15,6 +15,7 @@ from leadlight.genetics.gene_tests import (
     Products,
     products_of,
     set_tests,
+    single_products,
     tested_columns,
 )
 
@@ -48,10 +49,8 @@ def leave_one_out(
     """
     variants, carriers = prepared.sets[number].variants, prepared.carriers
     norms = one.norms[[trait]]
-    whole = products_of(carriers.dosages[:, variants], one)
-    single = linear_tests(
-        whole.scores[:, [trait]], np.diag(whole.covariance).copy(), norms, one.degrees
-    )
+    scores, variances = single_products(carriers.dosages[:, variants], one)
+    single = linear_tests(scores[:, [trait]], variances, norms, one.degrees)
     for at, place in enumerate(variants):
         rest = np.delete(variants, at)
         without: dict[str, float] = {}

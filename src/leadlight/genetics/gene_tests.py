@@ -274,6 +274,28 @@ def combined(
 
 def products_of(matrix: sparse.csc_array, one: GeneDesign) -> Products:
     """Products of columns (person of the study, column) in a design."""
+    matrix = _in_design(matrix, one)
+    loadings, scores = _across(matrix, one)
+    covariance = (matrix.T @ matrix).toarray() - loadings @ loadings.T
+    return Products(scores, np.asarray(covariance))
+
+
+def single_products(matrix: sparse.csc_array, one: GeneDesign) -> tuple[Floats, Floats]:
+    """Scores (column, trait) and variances (column,) of columns, without their covariances."""
+    matrix = _in_design(matrix, one)
+    loadings, scores = _across(matrix, one)
+    squares = np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel()
+    return scores, squares - (loadings**2).sum(axis=1)
+
+
+def _across(matrix: sparse.csc_array, one: GeneDesign) -> tuple[Floats, Floats]:
+    """Products of columns with the covariates' basis and with the traits."""
+    q, t = one.design.q, len(one.design.traits)
+    across = np.asarray(matrix.T.tocsr() @ one.design.matrix[:, : q + t])
+    return across[:, :q], across[:, q:] * one.scale
+
+
+def _in_design(matrix: sparse.csc_array, one: GeneDesign) -> sparse.csc_array:
     if one.places is not None:
         there = one.places[matrix.indices] >= 0
         owner = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))[there]
@@ -281,11 +303,7 @@ def products_of(matrix: sparse.csc_array, one: GeneDesign) -> Products:
             (matrix.data[there], (one.places[matrix.indices[there]], owner)),
             shape=(len(one.design), matrix.shape[1]),
         )
-    q, t = one.design.q, len(one.design.traits)
-    across = matrix.T.tocsr() @ one.design.matrix[:, : q + t]
-    loadings = across[:, :q]
-    covariance = (matrix.T @ matrix).toarray() - loadings @ loadings.T
-    return Products(np.asarray(across[:, q:] * one.scale), np.asarray(covariance))
+    return matrix
 
 
 def tested_columns(
@@ -329,12 +347,15 @@ def _matrix(
     carriers: Carriers, sets: Sequence[npt.NDArray[np.int64]], settings: GeneSettings
 ) -> tuple[sparse.csc_array, list[Columns], Floats]:
     """All columns, where those of each set are, and each column's rarer allele's frequency."""
-    n, added = carriers.dosages.shape
-    parts = [carriers.dosages]
-    minor = [np.minimum(carriers.frequency, 1 - carriers.frequency)]
+    n = carriers.dosages.shape[0]
+    found = [tested_columns(carriers, variants, settings) for variants in sets]
+    # Of thousands of variants in a long gene most are so rare that they are only in a collapse.
+    alone = np.unique(np.concatenate([tested for tested, _ in found] or [np.zeros(0, np.int64)]))
+    parts, added = [carriers.dosages[:, alone]], len(alone)
+    minor = [np.minimum(carriers.frequency, 1 - carriers.frequency)[alone]]
     columns = []
-    for variants in sets:
-        tested, collapsed = tested_columns(carriers, variants, settings)
+    for variants, (chosen, collapsed) in zip(sets, found, strict=True):
+        tested = np.searchsorted(alone, chosen)
         if collapsed is not None:
             parts.append(collapsed)
             share = collapsed.sum() / (2 * n)
