@@ -10,11 +10,16 @@ from leadlight import __version__
 from leadlight.cli.card import card_app
 from leadlight.cli.classify import classify
 from leadlight.cli.demo import demo
+from leadlight.cli.effect import effect
 from leadlight.cli.explain import explain
+from leadlight.cli.genes import genes
 from leadlight.cli.gwas import gwas
+from leadlight.cli.heritability import heritability
 from leadlight.cli.import_ import import_
 from leadlight.cli.latent import latent_app
+from leadlight.cli.loci import loci
 from leadlight.cli.measure import measure
+from leadlight.cli.phewas import phewas
 from leadlight.cli.report import report
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
@@ -42,6 +47,11 @@ app.command("report")(report)
 app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("gwas")(gwas)
+app.command("loci")(loci)
+app.command("phewas")(phewas)
+app.command("genes")(genes)
+app.command("effect")(effect)
+app.command("heritability")(heritability)
 app.add_typer(card_app, name="card")
 app.add_typer(latent_app, name="latent")
 
