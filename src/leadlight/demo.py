@@ -11,7 +11,7 @@ from leadlight.ecg.quality import quality_flags
 from leadlight.errors import LeadlightError
 from leadlight.progress import bar
 from leadlight.simulate.population import simulate_recordings
-from leadlight.study import ExplainedStudy, explain_study
+from leadlight.study.explaining import ExplainedStudy, explain_study
 
 REAL_ECG = "waveform_ecg.dcm"
 # So that the page is there within three minutes on two cores.

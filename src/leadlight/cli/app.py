@@ -16,11 +16,13 @@ from leadlight.cli.genes import genes
 from leadlight.cli.gwas import gwas
 from leadlight.cli.heritability import heritability
 from leadlight.cli.import_ import import_
+from leadlight.cli.init import init
 from leadlight.cli.latent import latent_app
 from leadlight.cli.loci import loci
 from leadlight.cli.measure import measure
 from leadlight.cli.phewas import phewas
 from leadlight.cli.report import report
+from leadlight.cli.run import run
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
 from leadlight.errors import LeadlightError
@@ -35,10 +37,13 @@ app = typer.Typer(
         "The usual order: `import` recordings into a study folder, `classify` them, `explain` a "
         "diagnosis, read the `report`. `explain` given files does all four. `latent` finds the "
         "factors that median beats are made of, `gwas` tests traits against genotypes, `simulate` "
-        "makes people whose truth is known. `demo` shows it on what ships with the program."
+        "makes people whose truth is known. `init` writes a study file and `run` does all that it "
+        "asks for. `demo` shows it on what ships with the program."
     ),
 )
 app.command("demo")(demo)
+app.command("init")(init)
+app.command("run")(run)
 app.command("import")(import_)
 app.command("measure")(measure)
 app.command("classify")(classify)

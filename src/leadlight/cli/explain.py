@@ -73,7 +73,7 @@ def explain(
     """
     from leadlight.classify.models import DEFAULT_MODEL
     from leadlight.errors import LeadlightError
-    from leadlight.study import explain_study
+    from leadlight.study.explaining import explain_study
 
     set_quiet(quiet)
     if method != "integrated-gradients":

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from leadlight.atomic import written_whole
 from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
@@ -161,24 +160,9 @@ def gwas(
     if summary.resumed_blocks:
         say(f"{summary.resumed_blocks} blocks were done already.")
     if figures:
-        _draw(out, list(summary.traits), joint)
+        from leadlight.report.association_figures import draw_association
+
+        draw_association(out, list(summary.traits), joint=joint)
     if not quiet:
         typer.echo(f"{len(summary.traits)} traits in {out}.")
     print_summary(json_, summary.as_json())
-
-
-def _draw(out: Path, traits: list[str], joint: bool) -> None:
-    """All traits in one Manhattan plot and one QQ plot; the joint tests in one of their own."""
-    from leadlight.report.figures import png_bytes
-    from leadlight.report.manhattan import manhattan
-    from leadlight.report.qq import qq
-
-    tables = {name: out / f"{name}.parquet" for name in traits}
-    drawn = {"manhattan": manhattan(tables), "qq": qq(tables)}
-    if joint:
-        own = {"all traits together": out / "joint.parquet"}
-        drawn |= {"joint_manhattan": manhattan(own), "joint_qq": qq(own)}
-    (out / "figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        with written_whole(out / "figures" / f"{name}.png") as partial:
-            partial.write_bytes(png_bytes(figure))

@@ -8,7 +8,6 @@ was cut off goes on behind its last whole part.
 import json
 import multiprocessing
 import shutil
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,12 +35,9 @@ from leadlight.cohort.measured_records import (
 )
 from leadlight.cohort.store import Cohort, open_cohort
 from leadlight.ecg.delineation.weights import load_network, read_card
-from leadlight.errors import LeadlightError
+from leadlight.locking import only_one
 from leadlight.progress import bar, say
 from leadlight.provenance import describe, fingerprint
-
-if sys.platform != "win32":
-    import fcntl
 
 PARTIAL = ".measure.partial"
 LOCK = ".measure.lock"
@@ -123,7 +119,7 @@ def measure_cohort(
     started = time.monotonic()
     cohort = open_cohort(study)
     load_network()
-    with _only_one(study):
+    with only_one(study / LOCK, f"measuring {study}"):
         n_resumed = _measure_all(cohort, medians, workers, overwrite, shard_records)
     return _summary(study, n_resumed, time.monotonic() - started)
 
@@ -150,24 +146,6 @@ def _measure_all(
         n_resumed = len(cohort)
     _publish(folder, study)
     return n_resumed
-
-
-@contextmanager
-def _only_one(study: Path) -> Iterator[None]:
-    """Keep other processes from measuring the same study.
-
-    The system drops the lock with the process that holds it, so a kill leaves nothing behind that
-    blocks; the file itself says nothing and stays.
-    """
-    with (study / LOCK).open("w") as lock:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LeadlightError(
-                    f"Another run is measuring {study}.", advice="Wait until it has finished."
-                ) from error
-        yield
 
 
 def _measure_parts(

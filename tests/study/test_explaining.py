@@ -8,7 +8,7 @@ import pytest
 
 from leadlight.demo import real_ecg, run_demo
 from leadlight.errors import LeadlightError
-from leadlight.study import ExplainedStudy, explain_study
+from leadlight.study.explaining import ExplainedStudy, explain_study
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def test_the_same_command_goes_on_behind_a_finished_import(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("leadlight.study.explain_cohort", killed)
+        patch.setattr("leadlight.study.explaining.explain_cohort", killed)
         with pytest.raises(KeyboardInterrupt):
             explain_study(study, [source])
     stored = (study / "records.parquet").stat().st_mtime_ns

@@ -1,0 +1,228 @@
+"""Running a study: what has to be done, why, and doing it, over any number of interruptions.
+
+`run.json` in the study folder keeps, for each stage, the key that it was run with: a digest of its
+parameters, its inputs' sizes and times, and which run of the stages before it came first. A stage
+whose key is the same and whose results are there is left alone.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from leadlight import __version__
+from leadlight.atomic import write_json
+from leadlight.errors import LeadlightError
+from leadlight.locking import only_one
+from leadlight.progress import say
+from leadlight.study.stages import Stage, stages_of
+from leadlight.study.study_file import read_study_file
+
+STATE = "run.json"
+LOCK = ".run.lock"
+Action = Literal["run", "go on", "leave"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage and what is to be done about it.
+
+    Attributes:
+        stage: the stage.
+        action: "run" it, "go on" with one that was cut off, or "leave" it as it is.
+        why: in words.
+        replaces: whether results that an earlier run of this stage made are replaced.
+        seconds: estimate; None where nothing is known.
+    """
+
+    stage: Stage
+    action: Action
+    why: str
+    replaces: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What `run_study` did. done: stage → seconds; left: stages that were as they should be."""
+
+    folder: Path
+    done: Mapping[str, float]
+    left: Sequence[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready, for `--json`."""
+        return {"folder": str(self.folder), "done": dict(self.done), "left": list(self.left)}
+
+
+def plan_study(
+    path: Path, *, only: Sequence[str] = (), overwrite: bool = False
+) -> tuple[Path, list[Step]]:
+    """The study's folder, and what a run would do, stage by stage.
+
+    Args:
+        path: the study file, or its folder.
+        only: names of stages; the others are left alone, whatever their state.
+        overwrite: results that this study file did not make may be replaced.
+
+    Raises:
+        LeadlightError: the file is faulty, a stage is unknown or lacks what it needs, an input is
+            absent, or a result that this study file did not make is in the way.
+    """
+    path = path / "study.toml" if path.is_dir() else path
+    file = read_study_file(path)
+    folder = path.parent / file.study.folder
+    stages = stages_of(file, path.parent)
+    names = [stage.name for stage in stages]
+    if unknown := [name for name in only if name not in names]:
+        raise LeadlightError(
+            f"{path.name} has no stage {unknown[0]}.", advice=f"It has {', '.join(names)}."
+        )
+    state = _state(folder)
+    steps: list[Step] = []
+    anew: set[str] = set()
+    for stage in stages:
+        if only and stage.name not in only:
+            continue
+        step = _step(stage, state, anew, folder, overwrite)
+        if step.action != "leave":
+            anew.add(stage.name)
+        steps.append(step)
+    return folder, steps
+
+
+def run_study(path: Path, *, only: Sequence[str] = (), overwrite: bool = False) -> StudyRun:
+    """Do what `plan_study` says. A kill at any moment loses what the stage at hand had not kept.
+
+    Raises:
+        LeadlightError: as `plan_study`, or whatever a stage refuses; stages before it stay done.
+    """
+    folder, _ = plan_study(path, only=only, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    done: dict[str, float] = {}
+    with only_one(folder / LOCK, f"at work on {folder}"):
+        folder, steps = plan_study(path, only=only, overwrite=overwrite)
+        for step in steps:
+            if step.action == "leave":
+                continue
+            say(f"{step.stage.name}: {step.why}")
+            started = time.monotonic()
+            state = _state(folder)
+            key = _key(step.stage, state)
+            begun = state.get(step.stage.name, {}).get("begun") if step.action == "go on" else None
+            begun = time.time() if begun is None else begun
+            entry = {"key": key, "status": "started", "begun": begun}
+            _keep(folder, state, step.stage.name, entry)
+            step.stage.run(step.replaces, begun)
+            seconds = time.monotonic() - started
+            entry = {
+                "key": key, "status": "done", "seconds": round(seconds, 2),
+                "records": _records(folder), "made_at": datetime.now(UTC).isoformat(),
+            }  # fmt: skip
+            _keep(folder, _state(folder), step.stage.name, entry)
+            done[step.stage.name] = round(seconds, 2)
+    left = [step.stage.name for step in steps if step.action == "leave"]
+    return StudyRun(folder, done, left)
+
+
+def _step(
+    stage: Stage, state: Mapping[str, Any], anew: set[str], folder: Path, overwrite: bool
+) -> Step:
+    for path in stage.inputs:
+        if not path.exists():
+            raise LeadlightError(
+                f"[{stage.name}] {path} does not exist.", advice="Correct the study file."
+            )
+    entry = state.get(stage.name)
+    seconds = _estimate(stage, entry, folder)
+    there = [path for path in stage.outputs if path.exists()]
+    before = [name for name in stage.after if name in anew]
+    if entry is None:
+        if there and not overwrite:
+            raise LeadlightError(
+                f"{there[0]} is there, and this study file did not make it.",
+                advice="Give --overwrite to replace it, or take the section "
+                f"[{stage.name}] out to use it as it is.",
+            )
+        return Step(stage, "run", "not done yet", bool(there), seconds)
+    same = entry["key"] == _key(stage, state) and not before
+    if same and entry["status"] == "started":
+        return Step(stage, "go on", "was cut off; going on", bool(there), seconds)
+    if same and len(there) == len(stage.outputs):
+        if overwrite:
+            return Step(stage, "run", "asked for again", True, seconds)
+        return Step(stage, "leave", "done, nothing has changed", False, 0.0)
+    if before:
+        why = f"{' and '.join(before)} will be done anew"
+    elif same:
+        why = f"{next(p for p in stage.outputs if not p.exists()).name} is gone"
+    else:
+        why = "its settings, its inputs or what comes before it have changed"
+    return Step(stage, "run", why, True, seconds)
+
+
+def _key(stage: Stage, state: Mapping[str, Any]) -> str:
+    """What a stage's results hang on."""
+    made = {name: state[name].get("made_at") for name in stage.after if name in state}
+    told = {
+        "version": __version__,
+        "parameters": stage.parameters,
+        "inputs": [_look(path) for path in stage.inputs],
+        "after": made,
+    }
+    return sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _look(path: Path) -> list[Any]:
+    """Names, sizes and times of a file, or of all files of a folder; contents are not read."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return [path.name, len(found), sha256(json.dumps(found).encode()).hexdigest()]
+
+
+def _estimate(stage: Stage, entry: Mapping[str, Any] | None, folder: Path) -> float | None:
+    """Seconds: as long as the last run took, or by the number of records."""
+    records = _records(folder)
+    if entry is not None and entry.get("seconds"):
+        before = entry.get("records") or 0
+        scale = records / before if records and before else 1.0
+        return float(entry["seconds"]) * scale
+    if stage.second_per_record is None:
+        return None
+    if stage.name == "import":
+        from leadlight.cohort.sources import find_sources
+
+        labels = stage.parameters.get("labels")
+        sources = stage.inputs[: len(stage.inputs) - bool(labels)]
+        return stage.second_per_record * len(find_sources(sources).paths)
+    return stage.second_per_record * records if records else None
+
+
+def _records(folder: Path) -> int:
+    path = folder / "records.parquet"
+    if not path.exists():
+        return 0
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LeadlightError(
+            f"{path} cannot be read.", advice="Delete it; stages are then done again."
+        ) from error
+    return dict(found)
+
+
+def _keep(folder: Path, state: dict[str, Any], name: str, entry: Mapping[str, Any]) -> None:
+    write_json(folder / STATE, state | {name: dict(entry)})

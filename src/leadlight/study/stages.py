@@ -1,0 +1,353 @@
+"""The stages of a study: what each reads, what it writes, what it follows, and how it runs.
+
+A stage calls what its verb calls; nothing is worked out here but which tables go in.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leadlight.errors import LeadlightError
+from leadlight.study.study_file import ClassifySection, GwasSection, LociSection, StudyFile
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    Attributes:
+        name: of the section in the study file, and of the verb.
+        parameters: what its section says; a stage is done again when they change.
+        inputs: files and folders of the user's that it reads.
+        outputs: what is there when it is done.
+        after: stages that it follows, where they are part of the study.
+        run: does the work: whether to replace results that are there, and when this run of the
+            stage was begun (seconds since the epoch), which is before now where it was cut off.
+        needs: result of an earlier stage without which it cannot run, and the stage's name.
+        second_per_record: processor time, to estimate with, where it hangs on records.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+    after: tuple[str, ...]
+    run: Callable[[bool, float], None]
+    needs: tuple[tuple[Path, str], ...] = ()
+    second_per_record: float | None = None
+
+
+def stages_of(file: StudyFile, base: Path) -> list[Stage]:
+    """The stages that a study file asks for, in their order.
+
+    Args:
+        file: the study file.
+        base: the folder that its paths are relative to.
+
+    Raises:
+        LeadlightError: a stage needs results of one that is not asked for and were never made.
+    """
+    folder = base / file.study.folder
+    made = [
+        _import(file, base, folder),
+        _measure(file, folder),
+        _classify(file, base, folder),
+        _explain(file, base, folder),
+        _latent(file, base, folder),
+        _gwas(file, base, folder),
+        _loci(file, base, folder),
+        _report(file, folder),
+    ]
+    stages = [stage for stage in made if stage is not None]
+    asked = {stage.name for stage in stages}
+    if not stages:
+        raise LeadlightError(
+            "The study file asks for nothing.",
+            advice="Give it a section, such as [import], [measure] or [gwas].",
+        )
+    for stage in stages:
+        for path, maker in stage.needs:
+            if maker not in asked and not path.exists():
+                raise LeadlightError(
+                    f"[{stage.name}] needs {path.name}, which [{maker}] makes.",
+                    advice=f"Add a section [{maker}] to the study file.",
+                )
+    return stages
+
+
+def _import(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.import_
+    if section is None:
+        return None
+    sources = tuple(base / source for source in section.sources)
+    labels = None if section.labels is None else base / section.labels
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.cohort.importing import import_cohort
+
+        import_cohort(
+            sources, folder, labels=labels, workers=file.study.workers, overwrite=overwrite
+        )
+
+    return Stage(
+        "import", section.model_dump(), (*sources, *([labels] if labels else [])),
+        (folder / "records.parquet", folder / "cohort.zarr"), (), run, second_per_record=0.012,
+    )  # fmt: skip
+
+
+def _cohort_needed(folder: Path) -> tuple[tuple[Path, str], ...]:
+    return ((folder / "records.parquet", "import"),)
+
+
+def _measure(file: StudyFile, folder: Path) -> Stage | None:
+    section = file.measure
+    if section is None:
+        return None
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.cohort.measuring import measure_cohort
+
+        measure_cohort(
+            folder, medians=section.medians, workers=file.study.workers, overwrite=overwrite
+        )
+
+    return Stage(
+        "measure", section.model_dump(), (),
+        (folder / "measurements.parquet", folder / "beats.zarr"), ("import",), run,
+        _cohort_needed(folder), second_per_record=0.03,
+    )  # fmt: skip
+
+
+def _card(base: Path, model: str) -> str | Path:
+    """A shipped model's name as it is; a card's path from the study file's folder."""
+    beside = base / model
+    return beside if beside.exists() else model
+
+
+def _card_input(base: Path, model: str) -> tuple[Path, ...]:
+    card = _card(base, model)
+    return (card,) if isinstance(card, Path) else ()
+
+
+def _classify(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.classify
+    if section is None:
+        return None
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.classify.models import load_model
+        from leadlight.classify.predict import classify_cohort
+
+        model = load_model(_card(base, section.model))
+        classify_cohort(folder, model, overwrite=overwrite, seed=file.study.seed)
+
+    return Stage(
+        "classify", section.model_dump() | {"seed": file.study.seed},
+        _card_input(base, section.model), (folder / "classify",), ("import",), run,
+        _cohort_needed(folder), second_per_record=0.03,
+    )  # fmt: skip
+
+
+def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.explain
+    if section is None:
+        return None
+    model = (file.classify or ClassifySection()).model
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.classify.models import load_model
+        from leadlight.explain.cohort import explain_cohort
+
+        explain_cohort(
+            folder, load_model(_card(base, model)), classes=tuple(section.classes),
+            control=section.control, most_per_group=section.most_per_group,
+            tolerance=section.tolerance, memory_mb=section.memory_mb, seed=file.study.seed,
+            overwrite=overwrite,
+        )  # fmt: skip
+
+    return Stage(
+        "explain", section.model_dump() | {"seed": file.study.seed, "model": model},
+        _card_input(base, model), (folder / "findings", folder / "relevance.zarr"),
+        ("import", "classify"), run, ((folder / "classify", "classify"),),
+        second_per_record=0.5,
+    )  # fmt: skip
+
+
+def _latent(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.latent
+    if section is None:
+        return None
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.latent.encoding import encode_study
+        from leadlight.latent.model import load_latent_model
+
+        encode_study(folder, load_latent_model(_card(base, section.model)), overwrite=overwrite)
+
+    return Stage(
+        "latent", section.model_dump(), _card_input(base, section.model),
+        (factors_of(file, base, folder),), ("measure",), run,
+        ((folder / "beats.zarr", "measure"),), second_per_record=0.0002,
+    )  # fmt: skip
+
+
+def factors_of(file: StudyFile, base: Path, folder: Path) -> Path:
+    """Where the study's factors are, or will be."""
+    from leadlight.latent.card import read_card
+
+    model = "leadlight-factors" if file.latent is None else file.latent.model
+    card = _card(base, model)
+    name = read_card(card).model.name if isinstance(card, Path) else model
+    return folder / "latent" / name / "factors.parquet"
+
+
+def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.gwas
+    if section is None:
+        return None
+    genotypes = [base / path for path in section.genotypes]
+    covariates = None if section.covariates is None else base / section.covariates
+    tables = {
+        "factors": (factors_of(file, base, folder), "latent"),
+        "measurements": (folder / "measurements.parquet", "measure"),
+    }
+
+    def run(overwrite: bool, begun: float) -> None:
+        for label in section.traits:
+            summary = folder / "gwas" / label / "summary.json"
+            if summary.exists() and summary.stat().st_mtime >= begun:
+                continue  # done before this run was cut off
+            associate_set(
+                section, label, tables[label][0], genotypes, covariates, folder,
+                seed=file.study.seed, workers=file.study.workers, overwrite=overwrite,
+            )  # fmt: skip
+
+    return Stage(
+        "gwas", section.model_dump() | {"seed": file.study.seed},
+        (*_files_of(genotypes), *([covariates] if covariates else [])),
+        tuple(folder / "gwas" / label / "summary.json" for label in section.traits),
+        ("import", "measure", "latent"), run,
+        tuple(tables[label] for label in section.traits),
+    )  # fmt: skip
+
+
+def _files_of(genotypes: list[Path]) -> list[Path]:
+    """The files that genotype prefixes stand for; a path that is there stands for itself."""
+    found: list[Path] = []
+    for path in genotypes:
+        named = [path] if path.exists() else sorted(path.parent.glob(path.name + ".*"))
+        found += named or [path]
+    return found
+
+
+def associate_set(
+    section: GwasSection,
+    label: str,
+    table: Path,
+    genotypes: list[Path],
+    covariates: Path | None,
+    folder: Path,
+    *,
+    seed: int,
+    workers: int,
+    overwrite: bool,
+) -> None:
+    """The association of one set of traits, in `gwas/<label>/`."""
+    from leadlight.genetics.stage import run_gwas
+    from leadlight.genetics.variant_filters import VariantFilter
+    from leadlight.report.association_figures import draw_association
+    from leadlight.study.people import write_person_table
+
+    out = folder / "gwas" / label
+    phenotypes = phenotypes_of(folder, label)
+    traits = write_person_table(
+        folder, table, phenotypes, people=section.people,
+        columns=section.measurements if label == "measurements" else None,
+    )  # fmt: skip
+    rule = VariantFilter(
+        section.min_maf, section.min_mac, section.max_missing, section.min_info, section.min_hwe_p
+    )
+    run_gwas(
+        genotypes, phenotypes, out, covariates=covariates, traits=traits,
+        transform=section.transform, components=section.pcs, joint=section.joint,
+        whole_genome=section.background, variant_filter=rule, build=section.build,
+        workers=workers, overwrite=overwrite, seed=seed,
+    )  # fmt: skip
+    if section.figures:
+        draw_association(out, traits, joint=section.joint)
+
+
+def phenotypes_of(folder: Path, label: str) -> Path:
+    """The table of a set of traits, one row per person, that the association reads."""
+    return folder / "gwas" / f"{label}-phenotypes.parquet"
+
+
+def _loci(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section = file.loci
+    if section is None:
+        return None
+    gwas = file.gwas
+    if not section.results and gwas is None:
+        raise LeadlightError(
+            "[loci] has no results to look at.",
+            advice="Name some (results = [...]), or add a section [gwas].",
+        )
+    inputs = [base / text.rpartition("=")[2] for text in section.results]
+    inputs += _files_of([base / path for path in section.genotypes])
+    if section.genes is not None:
+        inputs.append(base / section.genes)
+
+    def run(overwrite: bool, begun: float) -> None:
+        find_loci_of(section, gwas, base, folder, file.study.workers, overwrite)
+
+    needs = () if section.results else ((folder / "gwas", "gwas"),)
+    return Stage(
+        "loci", section.model_dump(), tuple(inputs), (folder / "loci" / "loci.parquet",),
+        ("gwas",), run, needs,
+    )  # fmt: skip
+
+
+def find_loci_of(
+    section: LociSection,
+    gwas: GwasSection | None,
+    base: Path,
+    folder: Path,
+    workers: int,
+    overwrite: bool,
+) -> None:
+    """The loci of the study's own association, or of the results that are named."""
+    from leadlight.genetics.loci_stage import find_loci
+
+    results = []
+    for text in section.results:
+        label, equals, path = text.rpartition("=")
+        results.append(f"{label}{equals}{base / path}")
+    genotypes = [base / path for path in section.genotypes]
+    phenotypes: list[str] = []
+    covariates = None
+    if not section.results and gwas is not None:
+        results = [f"{label}={folder / 'gwas' / label}" for label in gwas.traits]
+        genotypes = genotypes or [base / path for path in gwas.genotypes]
+        phenotypes = [f"{label}={phenotypes_of(folder, label)}" for label in gwas.traits]
+        covariates = None if gwas.covariates is None else base / gwas.covariates
+    find_loci(
+        results, folder / "loci", genotypes=genotypes, phenotypes=phenotypes,
+        covariates=covariates, genes=None if section.genes is None else base / section.genes,
+        build=section.build, workers=workers, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def _report(file: StudyFile, folder: Path) -> Stage | None:
+    if file.report is None:
+        return None
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.report.page import write_report
+
+        write_report(folder, overwrite=overwrite)
+
+    return Stage(
+        "report", {}, (), (folder / "report" / "index.html",), ("import", "classify", "explain"),
+        run, _cohort_needed(folder),
+    )  # fmt: skip
