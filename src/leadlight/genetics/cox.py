@@ -3,7 +3,8 @@
 Late entry, Efron's handling of ties (Journal of the American Statistical Association 72:557, 1977),
 the likelihood-ratio test, and a check of proportional hazards: does the exposure's effect drift
 with time? The check is the score test of Grambsch and Therneau (Biometrika 81:515, 1994) with its
-exact variance, on the ranks of the event times.
+exact variance, on the ranks of the event times. With few events Firth's penalised likelihood keeps
+effects finite and the test at its level (Heinze & Schemper, Biometrics 57:114, 2001).
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from leadlight.errors import LeadlightError
-from leadlight.genetics.cox_kernels import drift, evaluate
+from leadlight.genetics.cox_kernels import drift, evaluate, firth_gradient
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -61,14 +62,15 @@ class CoxFits:
     """One fit per exposure. All arrays: (exposure,).
 
     beta: log hazard ratio per unit; standard_error; chi_squared of the likelihood-ratio test;
-    drift_chi_squared of the check of proportional hazards, both on 1 degree of freedom; converged:
-    where False, all others are NaN.
+    drift_chi_squared of the check of proportional hazards, both on 1 degree of freedom; firth:
+    whether the likelihood was penalised; converged: where False, all numbers are NaN.
     """
 
     beta: Floats
     standard_error: Floats
     chi_squared: Floats
     drift_chi_squared: Floats
+    firth: npt.NDArray[np.bool_]
     converged: npt.NDArray[np.bool_]
 
 
@@ -111,23 +113,28 @@ def risk_sets(entry: Floats, exit_: Floats, event: npt.NDArray[np.bool_]) -> Ris
     )
 
 
-def fit_cox(exposures: Floats, covariates: Floats, at_risk: RiskSets) -> CoxFits:
+def fit_cox(
+    exposures: Floats,
+    covariates: Floats,
+    at_risk: RiskSets,
+    *,
+    firth: npt.NDArray[np.bool_] | None = None,
+) -> CoxFits:
     """Fit each exposure with the covariates.
 
     exposures: (exposure, person), without missing values. covariates: (person, covariate), without
-    a constant and not collinear. Both in the order of the people given to `risk_sets`. Raises
-    LeadlightError where the covariates alone cannot be fitted.
+    a constant and not collinear. Both in the order of the people given to `risk_sets`. firth:
+    (exposure,) which are fitted by the penalised likelihood; the others are where maximum
+    likelihood does not converge. Raises LeadlightError where the covariates alone cannot be fitted.
     """
     count, q = len(exposures), covariates.shape[1]
     scale = np.where(covariates.std(axis=0) > 0, covariates.std(axis=0), 1.0)
     columns = ((covariates - covariates.mean(axis=0)) / scale)[at_risk.order]
     x = np.ascontiguousarray(np.column_stack([columns, np.zeros(len(columns))]))
     null = _maximise(x, np.zeros(q + 1), q, at_risk)
-    if null is None:
-        raise LeadlightError(
-            "Cox's model of the covariates does not converge.",
-            advice="A covariate may determine who has the event: leave it out.",
-        )
+    penalised = np.zeros(count, dtype=np.bool_) if firth is None else firth.copy()
+    if null is None:  # the covariates determine who has the event
+        penalised[:] = True
     clock = _clock(at_risk)
     beta, se, chi, moves = (np.full(count, np.nan) for _ in range(4))
     converged = np.zeros(count, dtype=np.bool_)
@@ -136,53 +143,81 @@ def fit_cox(exposures: Floats, covariates: Floats, at_risk: RiskSets) -> CoxFits
         if not spread > 1e-12 * (1 + np.abs(exposure).max()):
             continue
         x[:, q] = ((exposure - exposure.mean()) / spread)[at_risk.order]
-        found = _maximise(x, null.beta, q + 1, at_risk)
+        start = np.zeros(q + 1) if null is None else null.beta
+        found, without = None, null
+        if not penalised[at]:
+            found = _maximise(x, start, q + 1, at_risk)
         if found is None or np.linalg.eigvalsh(found.information)[0] < 1e-8:
+            penalised[at] = True
+            found = _maximise(x, start, q + 1, at_risk, firth=True)
+            without = _maximise(x, start, q, at_risk, firth=True)
+        if found is None or without is None:
             continue
         converged[at] = True
         beta[at] = found.beta[q] / spread
         se[at] = np.sqrt(np.linalg.inv(found.information)[q, q]) / spread
-        chi[at] = max(2 * (found.value - null.value), 0.0)
+        chi[at] = max(2 * (found.value - without.value), 0.0)
         moves[at] = _drift(x, found, clock, at_risk)
-    return CoxFits(beta, se, chi, moves, converged)
+    return CoxFits(beta, se, chi, moves, penalised, converged)
 
 
 @dataclass(frozen=True)
 class _Maximum:
-    """beta: (p,); value: log likelihood; information: (p, p); means: (death, p) at each death."""
+    """beta, gradient: (p,); value: log likelihood; information: (p, p); means: (death, p)."""
 
     beta: Floats
     value: float
+    gradient: Floats
     information: Floats
     means: Floats
 
 
-def _maximise(x: Floats, start: Floats, free: int, at_risk: RiskSets) -> _Maximum | None:
+def _maximise(
+    x: Floats, start: Floats, free: int, at_risk: RiskSets, *, firth: bool = False
+) -> _Maximum | None:
     """Newton's method on the first `free` coefficients; None where it does not converge.
 
-    A coefficient runs away where, say, nobody with the exposure has the event.
+    A coefficient runs away where, say, nobody with the exposure has the event. firth: the value is
+    the penalised likelihood's, with the information of all coefficients, free or not.
     """
-    arrays, beta = at_risk.arrays(), start.copy()
-    value, gradient, information, means = evaluate(x, x @ beta, *arrays)
+    beta = start.copy()
+    here = _evaluate(x, beta, at_risk, firth)
     for _ in range(ITERATIONS if free else 0):
-        part = information[:free, :free]
+        if here is None:
+            return None
+        part = here.information[:free, :free]
         spread = np.sqrt(np.diag(part))
         if not (spread > 1e-5).all():
             return None
-        step = np.linalg.lstsq(part, gradient[:free], rcond=None)[0]
+        step = np.linalg.lstsq(part, here.gradient[:free], rcond=None)[0]
         step *= min(1.0, LARGEST_STEP / max(np.abs(step).max(), 1e-300))
         moved = np.abs(step * spread).max()
+        new = None
         for _ in range(HALVINGS):
             tried = beta.copy()
             tried[:free] += step
-            new = evaluate(x, x @ tried, *arrays)
-            if new[0] >= value - 1e-12 * abs(value):
+            new = _evaluate(x, tried, at_risk, firth)
+            if new is not None and new.value >= here.value - 1e-12 * abs(here.value):
                 break
             step = step / 2
-        beta, (value, gradient, information, means) = tried, new
+        beta, here = tried, new
         if moved < TOLERANCE and np.abs(step).max() < LAST_STEP:
-            return _Maximum(beta, value, information, means)
-    return None if free else _Maximum(beta, value, information, means)
+            return here
+    return None if free else here
+
+
+def _evaluate(x: Floats, beta: Floats, at_risk: RiskSets, firth: bool) -> _Maximum | None:
+    odds, arrays = x @ beta, at_risk.arrays()
+    value, gradient, information, means = evaluate(x, odds, *arrays)
+    if firth:
+        sign, log_determinant = np.linalg.slogdet(information)
+        if not sign > 0 or not np.isfinite(log_determinant):
+            return None
+        inverse = np.linalg.inv(information)
+        spread = np.einsum("ij,ij->i", x @ inverse, x)
+        more = firth_gradient(x, odds, spread, means, means @ inverse, *arrays)
+        value, gradient = value + 0.5 * log_determinant, gradient + 0.5 * more
+    return _Maximum(beta, value, gradient, information, means)
 
 
 def _drift(x: Floats, found: _Maximum, clock: Floats, at_risk: RiskSets) -> float:

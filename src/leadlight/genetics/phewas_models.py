@@ -28,7 +28,8 @@ NORMAL_95 = 1.959963984540054
 FIRTH_BELOW = 200
 # An allele that so few of the rarer group are expected to carry: likewise.
 FEWEST_COPIES = 20
-LINEAR, LOGISTIC, FIRTH, COX, WELCH = "linear", "logistic", "firth", "cox", "welch"
+LINEAR, LOGISTIC, COX, WELCH = "linear", "logistic", "cox", "welch"
+FIRTH, COX_FIRTH = "firth", "cox-firth"
 
 
 @dataclass(frozen=True)
@@ -147,16 +148,29 @@ def fit_logistic_scan(
 
 
 def fit_cox_scan(
-    exposures: Floats, entry: Floats, exit_: Floats, event: Booleans, covariates: Floats
+    exposures: Floats,
+    entry: Floats,
+    exit_: Floats,
+    event: Booleans,
+    covariates: Floats,
+    *,
+    copies: Booleans | None = None,
+    firth_below: int = FIRTH_BELOW,
 ) -> Fits:
     """Cox's model of the time to an event on each exposure (person, exposure) with the covariates.
 
-    p is of the likelihood-ratio test, the interval Wald's.
+    Firth's likelihood takes over below `firth_below` events and as in `fit_logistic_scan`. p is of
+    the likelihood-ratio test, the interval Wald's.
     """
     at_risk = risk_sets(entry, exit_, event)
-    found = fit_cox(exposures.T, orthonormal_basis(covariates)[:, 1:], at_risk)
+    few = np.full(exposures.shape[1], at_risk.n_events < firth_below)
+    if copies is not None:
+        mean = exposures.mean(axis=0)
+        few |= copies & (np.minimum(mean, 2 - mean) * at_risk.n_events < FEWEST_COPIES)
+    found = fit_cox(exposures.T, orthonormal_basis(covariates)[:, 1:], at_risk, firth=few)
     drift = neg_log_10_p(np.sqrt(found.drift_chi_squared), np.inf)
-    return _wald(found.beta, found.standard_error, found.chi_squared, drift, [COX] * len(drift))
+    model = np.where(found.firth, COX_FIRTH, COX).tolist()
+    return _wald(found.beta, found.standard_error, found.chi_squared, drift, model)
 
 
 def fit_welch(exposures: Floats, cases: Floats, covariates: Floats) -> Fits:

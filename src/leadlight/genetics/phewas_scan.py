@@ -16,6 +16,7 @@ from leadlight.genetics.designs import rank_normal
 from leadlight.genetics.multiple_testing import neg_log_10_q
 from leadlight.genetics.phewas_models import (
     COX,
+    COX_FIRTH,
     FIRTH,
     FIRTH_BELOW,
     Fits,
@@ -286,8 +287,11 @@ def _models(
         ]
     assert first.entry is not None
     assert first.exit is not None
+    entry, left, event = first.entry[people], first.exit[people], cases == 1
     return [
-        fit_cox_scan(exposures, first.entry[people], first.exit[people], cases == 1, covariates)
+        fit_cox_scan(
+            exposures, entry, left, event, covariates, copies=copies, firth_below=firth_below
+        )
     ]
 
 
@@ -305,7 +309,11 @@ def _rows(
     kinds = [exposures.kinds[at] for at in columns]
     notes = []
     for name, beta, model in zip(names, found.beta, found.model, strict=True):
-        said = [task.note, exposures.notes.get(name, ""), "firth" if model == FIRTH else ""]
+        said = [
+            task.note,
+            exposures.notes.get(name, ""),
+            "firth" if model in (FIRTH, COX_FIRTH) else "",
+        ]
         said.append("" if np.isfinite(beta) else NO_ESTIMATE)
         notes.append("; ".join(word for word in said if word))
     looks = task.direction == LOOKS
@@ -352,7 +360,7 @@ def _corrected(table: pl.DataFrame, family: str) -> pl.DataFrame:
             )
         )
     table = pl.concat(parts)
-    cox = (table["model"] == COX).to_numpy()
+    cox = table["model"].is_in([COX, COX_FIRTH]).to_numpy()
     drift = np.where(cox, table["proportionality_neg_log_10_p"].to_numpy(), np.nan)
     moves = neg_log_10_q(drift.astype(np.float64)) > -np.log10(0.05)
     table = _with_note(table, moves, DRIFTS)

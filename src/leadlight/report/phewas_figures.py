@@ -27,7 +27,7 @@ _TITLES = {
 }
 _MODELS = {
     "linear": "linear", "logistic": "logistic", "firth": "Firth's logistic", "cox": "Cox",
-    "welch": "Welch",
+    "cox-firth": "Firth's Cox", "welch": "Welch",
 }  # fmt: skip
 _RATIOS = {"log odds": "odds ratio", "log hazard": "hazard ratio"}
 _LONGEST = 38
