@@ -12,8 +12,12 @@ from typer.testing import CliRunner
 
 from leadlight.cli.app import app
 from leadlight.errors import LeadlightError
+from leadlight.genetics.association_people import association_people
 from leadlight.genetics.clumping import ClumpRule
+from leadlight.genetics.conditional import stepwise_signals
+from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.loci_stage import TABLES, find_loci
+from leadlight.genetics.scan_files import read_scan_set
 from leadlight.genetics.stage import run_gwas
 
 PEOPLE, EACH = 600, 60
@@ -257,3 +261,65 @@ def test_input_that_cannot_be_used_is_refused_in_words(
     with pytest.raises(LeadlightError, match=said):
         run(given)
     assert not (study["out"] / "loci.parquet").exists()
+
+
+def test_sums_of_squares_hold_the_regressions_on_people(study: dict[str, Any]) -> None:
+    """Where nothing is missing, signals come from sums: the same numbers as person by person."""
+    label, path = "measured", Path(study["gwas"][1].removeprefix("measured="))
+    phenotypes = Path(study["phenotypes"][1].removeprefix("measured="))
+    source = open_genotypes(study["genotypes"][0])
+    people = association_people(source, read_scan_set(label, path), phenotypes, study["covariates"])
+    assert people is not None
+    numbers = np.arange(EACH, 2 * EACH)
+    slow, _ = stepwise_signals(source, people.on("2"), "qt_ms", numbers, p=RULE.p1)
+    fast = run(study)["signals"].filter(trait="qt_ms")
+    assert fast["rsid"].to_list() == [f"rs{numbers[at]}" for at in slow.variants]
+    for name, theirs in (
+        ("conditional_beta", slow.conditional_beta),
+        ("joint_beta", slow.joint_beta),
+        ("joint_standard_error", slow.joint_error),
+        ("joint_neg_log_10_p_value", slow.joint_neg_log_10_p),
+    ):
+        np.testing.assert_allclose(fast[name], theirs, rtol=1e-6)
+
+
+def test_background_and_components_of_the_association_are_taken_from_its_folder(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    phenotypes = Path(study["phenotypes"][1].removeprefix("measured="))
+    words = {"covariates": study["covariates"], "workers": 1}
+    run_gwas(
+        study["genotypes"][0], phenotypes, tmp_path / "adjusted", components=2, whole_genome=True,
+        **words,
+    )  # fmt: skip
+    given = dict(study) | {"gwas": [f"measured={tmp_path / 'adjusted'}"]}
+    given["phenotypes"] = study["phenotypes"][1:]
+    signals = run(given)["signals"]
+    assert set(signals["method"]) == {"individual"}
+    assert signals.height == 2
+    assert json.loads((study["out"] / "summary.json").read_text())["notes"] == []
+    (tmp_path / "adjusted" / "components.parquet").unlink()
+    with pytest.raises(LeadlightError, match=r"components\.parquet is absent"):
+        run(given, tmp_path / "again")
+
+
+def test_a_locus_on_x_is_worked_out_with_men_as_they_are(
+    tmp_path: Path, write_genotypes: Callable[..., Path], write_table: Any
+) -> None:
+    rng = np.random.default_rng(12)
+    calls = blocks_of_linkage(rng)[:EACH]
+    men = np.arange(PEOPLE) % 2 == 0
+    calls[:, men] = 2 * (calls[:, men] > 0)
+    prefix = write_genotypes(calls, chromosomes=["X"] * EACH, positions=range(10_000, 70_000, 1000))
+    y = rng.standard_normal((PEOPLE, 1)) + 0.4 * calls[30][:, None] + men[:, None]
+    phenotypes = write_table("x.tsv", ["y"], y)
+    run_gwas(prefix, phenotypes, tmp_path / "gwas", workers=1)
+    summary = find_loci(
+        [str(tmp_path / "gwas")], tmp_path / "loci", genotypes=[prefix],
+        phenotypes=[str(phenotypes)], clump_rule=RULE, workers=1,
+    )  # fmt: skip
+    assert summary.notes == []
+    signals = pl.read_parquet(tmp_path / "loci" / "signals.parquet")
+    assert (signals["chromosome"][0], signals["method"][0]) == ("X", "individual")
+    sets = pl.read_parquet(tmp_path / "loci" / "credible_sets.parquet").filter("in_set")
+    assert "rs30" in sets.filter(method="susie")["rsid"].to_list()
