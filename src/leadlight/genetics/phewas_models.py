@@ -18,6 +18,7 @@ from leadlight.genetics.binary import fit_logistic
 from leadlight.genetics.cox import fit_cox, risk_sets
 from leadlight.genetics.designs import orthonormal_basis
 from leadlight.genetics.firth import fit_variants
+from leadlight.genetics.logistic_scan import fit_logistic_many
 from leadlight.genetics.tail_probability import neg_log_10_p
 
 Floats = npt.NDArray[np.float64]
@@ -135,7 +136,7 @@ def fit_logistic_scan(
     # With the covariates' own fit as the offset, their coefficients start close to the answer.
     plain = np.flatnonzero(usable & ~few)
     if plain.size:
-        found = fit_variants(x[plain], design, cases, offset, firth=False)
+        found = fit_logistic_many(x[plain], design, cases, offset)
         beta[plain], se[plain], chi[plain] = found.beta, found.standard_error, found.chi_squared
         model[plain[~found.converged]] = FIRTH
     penalised = np.flatnonzero(usable & (model == FIRTH))
