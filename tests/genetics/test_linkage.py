@@ -14,13 +14,8 @@ from hypothesis import strategies as st
 from leadlight.errors import LeadlightError
 from leadlight.genetics.designs import orthonormal_basis
 from leadlight.genetics.genotypes import open_genotypes
-from leadlight.genetics.linkage import (
-    Linkage,
-    correlation,
-    founders,
-    haplotype_correlation,
-    residual_products,
-)
+from leadlight.genetics.linkage import Linkage, founders, residual_products
+from leadlight.genetics.linkage_kernels import correlation, haplotype_correlation
 
 
 @pytest.fixture(scope="module")

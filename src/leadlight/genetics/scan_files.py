@@ -13,7 +13,7 @@ from leadlight.errors import LeadlightError
 from leadlight.genetics.summary_statistics import read_summary_statistics
 
 JOINT = "joint"
-_TEXT_ENDINGS = (".tsv", ".tsv.gz", ".txt", ".txt.gz", ".regenie", ".regenie.gz", ".glm.linear",
+_TEXT_ENDINGS = (".tsv", ".tsv.gz", ".regenie", ".regenie.gz", ".glm.linear",
                  ".glm.logistic", ".glm.logistic.hybrid", ".glm.firth")  # fmt: skip
 _NOT_TRAITS = ("components.parquet",)
 _COLUMNS = (
