@@ -65,9 +65,11 @@ def draw_volcano(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, pl
     """
     line = bonferroni_threshold(results.height)
     units = results["unit"].unique().sort().to_list()
-    figure = blank_figure(3.3 * len(units) + 3.4, 4.6)
+    named = _named(results, line, labels)
+    room = _key_width(named)
+    figure = blank_figure(3.5 * len(units) + room, 4.6)
     *panels, key = figure.subplots(
-        1, len(units) + 1, gridspec_kw={"width_ratios": [*(1,) * len(units), 1.0]}
+        1, len(units) + 1, gridspec_kw={"width_ratios": [*(3.3,) * len(units), room]}
     )
     drawn = []
     for axes, unit in zip(panels, units, strict=True):
@@ -91,7 +93,6 @@ def draw_volcano(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, pl
     panels[0].set_ylabel("−log₁₀ p")
     figure.suptitle(_title(results), fontsize=10, color=INK, x=0.01, ha="left")
     _kinds_legend(figure, results)
-    named = _named(results, line, labels)
     _write_key(key, named)
     for axes, part in zip(panels, drawn, strict=True):
         mine = named.filter(pl.col("unit") == part["unit"][0])
@@ -158,8 +159,9 @@ def draw_outcomes(results: pl.DataFrame, *, labels: int = 24) -> tuple[Figure, p
     )
     count = order.height
     width = float(np.clip(4 + 0.09 * count, 6.0, 11))
-    figure = blank_figure(width + 3.2, 4.8)
-    axes, key = figure.subplots(1, 2, gridspec_kw={"width_ratios": [width, 2.7]})
+    room = _key_width(_named(results, line, labels))
+    figure = blank_figure(width + room + 0.4, 4.8)
+    axes, key = figure.subplots(1, 2, gridspec_kw={"width_ratios": [width, room]})
     x, y, beta = (_numbers(data, name) for name in ("place", "neg_log_10_p_value", "beta"))
     number = {name: at for at, name in enumerate(categories["category"].to_list())}
     odd = np.array([number[name] % 2 for name in data["category"].to_list()])
@@ -215,15 +217,21 @@ def _named(results: pl.DataFrame, line: float, most: int, by: str = "") -> pl.Da
     return best.with_columns(pl.int_range(1, best.height + 1).alias("number"))
 
 
+def _key_width(named: pl.DataFrame) -> float:
+    """Inches that the key's longest line takes."""
+    longest = max((len(_pair(row)) for row in named.iter_rows(named=True)), default=0)
+    return 0.45 + 0.057 * longest
+
+
 def _write_key(axes: Axes, named: pl.DataFrame) -> None:
     """What the numbers stand for, in a column."""
     axes.set_axis_off()
-    axes.set(xlim=(0, 1), ylim=(max(named.height, 24) + 0.5, -0.5))
+    axes.set(xlim=(0, _key_width(named)), ylim=(max(named.height, 24) + 0.5, -0.5))
     for at, row in enumerate(named.iter_rows(named=True)):
-        axes.text(0.06, at, str(row["number"]), fontsize=7, ha="right", va="center", color=MUTED)
+        axes.text(0.12, at, str(row["number"]), fontsize=7, ha="right", va="center", color=MUTED)
         colour = CASE if row["beta"] > 0 else CONTROL
-        axes.text(0.1, at, "▲" if row["beta"] > 0 else "▼", fontsize=5, va="center", color=colour)
-        axes.text(0.16, at, _pair(row), fontsize=7, va="center", color=INK)
+        axes.text(0.19, at, "▲" if row["beta"] > 0 else "▼", fontsize=5, va="center", color=colour)
+        axes.text(0.33, at, _pair(row), fontsize=7, va="center", color=INK)
 
 
 def _write_numbers(
