@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     effects = pl.read_parquet(asked.truth / "effects.parquet")
+    effects = effects.with_columns(pl.col("chromosome").cast(pl.String))
     planted = effects.filter(~pl.col("kind").is_in(["polygenic", "rare"]))
     loci, signals, sets = (
         pl.read_parquet(asked.loci / f"{name}.parquet")
@@ -75,19 +76,17 @@ def main() -> None:
         print(name, found[name])
     with pl.Config(tbl_rows=100, tbl_cols=12, tbl_width_chars=160):
         print(table.filter(~pl.col("susie")))
-    # Sets near a planted variant of their own trait, and how many hold one.
+    # How many sets hold a variant that acts on their trait, polygenic ones among them.
     if not asked.any_trait:
+        acting = {
+            outcome: set(own["variant"])
+            for (outcome,), own in effects.group_by("outcome", maintain_order=True)
+        }
         for method in ("susie", "single-effect"):
-            held = total = 0
             own = sets.filter(pl.col("method") == method, pl.col("in_set"))
-            keys = ["locus", "trait", "signal"]
-            for (_, trait, _), one in own.group_by(keys, maintain_order=True):
-                there = planted.filter(outcome=trait, chromosome=one["chromosome"][0])
-                middle = (one["base_pair_location"].min() + one["base_pair_location"].max()) / 2
-                if there.filter((pl.col("position") - middle).abs() <= 10 * NEAR).height:
-                    total += 1
-                    held += bool(set(one["rsid"]) & set(there["variant"]))
-            found[f"{method} sets"] = {"near a planted effect": total, "hold one": held}
+            groups_of = own.group_by(["locus", "trait", "signal"], maintain_order=True)
+            held = [bool(set(one["rsid"]) & acting.get(key[1], set())) for key, one in groups_of]
+            found[f"{method} sets"] = {"sets": len(held), "hold an acting variant": sum(held)}
             print(method, found[f"{method} sets"])
     null = loci.filter(pl.col("chromosome").is_in([str(k) for k in range(15, 23)]))
     found["loci"] = {"all": loci.height, "on null chromosomes": null.height}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp, softmax
 
 from leadlight.errors import LeadlightError
 
@@ -80,8 +79,8 @@ def single_effect(
         raise LeadlightError("No variant of the locus has an effect and an error.")
     factors = np.full(len(beta), -np.inf)
     factors[known] = log_bayes_factors(beta[known], standard_error[known], prior_sd)
-    probability = softmax(factors)
-    total = float(logsumexp(factors) - np.log(known.sum()))
+    probability = _shares(factors)
+    total = float(_log_sum(factors) - np.log(known.sum()))
     found = _set_of(probability, coverage, r, total, 0)
     shrunk = np.zeros(len(beta))
     ratio = prior_sd**2 / (prior_sd**2 + standard_error[known] ** 2)
@@ -184,14 +183,14 @@ def susie(
                 probability[one], mean[one], square[one] = 1 / count, 0.0, 0.0
                 fitted[one], divergence[one], factor[one] = 0.0, 0.0, 0.0
                 continue
-            probability[one] = softmax(log_factor)
+            probability[one] = _shares(log_factor)
             spread = 1 / (1 / variance + length / residual)
             mean[one] = spread / residual * left
             square[one] = spread + mean[one] ** 2
             effect = probability[one] * mean[one]
             fitted[one] = _times(gram, effect)
             total += fitted[one]
-            factor[one] = logsumexp(log_factor) - np.log(count)
+            factor[one] = _log_sum(log_factor) - np.log(count)
             # KL(q‖prior) = E[log-likelihood of the residual] − the single effect's evidence.
             expected = (
                 -0.5 / residual * (-2 * effect @ left + length * (probability[one] @ square[one]))
@@ -254,7 +253,7 @@ def _best_variance(
         return np.asarray(0.5 * (np.log1p(-ratio) + squared * ratio))
 
     def evidence(variance: float) -> float:
-        return float(logsumexp(factors(variance)) - np.log(len(left)))
+        return float(_log_sum(factors(variance)) - np.log(len(left)))
 
     top = max(float(squared.max()), 1.0) * error * 4
     found = minimize_scalar(
@@ -270,6 +269,18 @@ def _best_variance(
     if evidence(variance) <= 0:
         return 0.0, np.zeros(len(left))
     return variance, factors(variance)
+
+
+def _log_sum(logs: Floats) -> float:
+    """log Σ exp, without overflow."""
+    top = float(logs.max())
+    return top + float(np.log(np.exp(logs - top).sum()))
+
+
+def _shares(logs: Floats) -> Floats:
+    """exp(logs), scaled to a sum of 1."""
+    scaled = np.exp(logs - logs.max())
+    return np.asarray(scaled / scaled.sum())
 
 
 def _times(gram: Floats, effect: Floats) -> Floats:
