@@ -1,17 +1,12 @@
 """The page of factors: every factor's drawing, numbers and limits in one HTML file."""
 
-import base64
-import hashlib
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import xarray as xr
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from leadlight import __version__
 from leadlight.atomic import refuse_overwrite, write_text, written_whole
 from leadlight.errors import LeadlightError
 from leadlight.progress import track
@@ -23,6 +18,7 @@ from leadlight.report.latent_figures import (
     draw_information,
     draw_map,
 )
+from leadlight.report.rendering import inline_png, render
 
 # What is said of a factor's effect: quantities that change by more than this per SD.
 _WORTH_SAYING = {"_ms": 2.0, "_deg": 3.0, "_mv": 0.02}
@@ -65,8 +61,8 @@ def write_latent_page(home: Path, *, overwrite: bool = False) -> Path:
             sections.append(
                 {
                     **row,
-                    "picture": _inline(drawn.png),
-                    "deciles": _inline(real.png),
+                    "picture": inline_png(drawn.png),
+                    "deciles": inline_png(real.png),
                     "effects": _said(effects.filter(pl.col("factor") == name)),
                     "icc": measured["icc"].get(name),
                     "completeness": float(results["completeness_error"].sel(factor=name)),
@@ -75,36 +71,25 @@ def write_latent_page(home: Path, *, overwrite: bool = False) -> Path:
         classes = [
             {
                 "name": str(name),
-                "picture": _inline(
+                "picture": inline_png(
                     write_figure(*draw_class(results, str(name)), figures, f"class-{name}").png
                 ),
                 "share": measured["shares"].get(str(name)),
             }
             for name in (results["class"].values if "class_mv" in results else ())
         ]
-        style = _template("page.css")
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-        environment = Environment(
-            loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        text = environment.get_template("latent.html").render(
-            version=__version__,
+        text = render(
+            "latent.html",
             study=home.resolve().parents[1].name,
             model=summary["model"],
             summary=summary,
             evaluation=measured["rows"],
             sections=sections,
             classes=classes,
-            information=_inline(
+            information=inline_png(
                 write_figure(*draw_information(factors), figures, "information").png
             ),
-            two=_inline(write_figure(*draw_map(results), figures, "two-factors").png),
-            style=style,
-            policy=(
-                "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-                f"style-src 'sha256-{digest}'"
-            ),
+            two=inline_png(write_figure(*draw_map(results), figures, "two-factors").png),
         )
         write_text(partial / "index.html", text)
     return folder / "index.html"
@@ -182,11 +167,3 @@ def _interval(values: list[float | None], unit: str, digits: int = 1) -> str:
     if low is not None and high is not None:
         text += f" ({low:.{digits}f} to {high:.{digits}f})"
     return f"{text} {unit}".strip()
-
-
-def _inline(png: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode('ascii')}"
-
-
-def _template(name: str) -> str:
-    return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")

@@ -4,21 +4,17 @@ The page holds everything it needs and asks for nothing: pictures are inlined, a
 no other source and no script or style but its own, by their hashes.
 """
 
-import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from leadlight import __version__
 from leadlight.atomic import refuse_overwrite, write_text, written_whole
 from leadlight.progress import track
 from leadlight.provenance import describe, write_provenance
@@ -27,6 +23,7 @@ from leadlight.report.beat_figures import draw_beats, draw_lead_beats
 from leadlight.report.examples import choose_examples, draw_example
 from leadlight.report.figures import draw_distributions, draw_identity, write_figure
 from leadlight.report.lead_figures import HIGHLIGHTED_LEAD, draw_leads
+from leadlight.report.rendering import inline_png, render
 from leadlight.report.results import Results, read_results
 from leadlight.report.sentences import (
     beat_sentences,
@@ -237,8 +234,7 @@ def _draw_all(plans: list[Plan], folder: Path) -> list[dict[str, Any]]:
         size = written.png.stat().st_size * 4 // 3
         source = ""
         if inlined + size <= INLINE_BYTES:
-            encoded = base64.b64encode(written.png.read_bytes()).decode("ascii")
-            source = f"data:image/png;base64,{encoded}"
+            source = inline_png(written.png)
             inlined += size
         drawn.append(
             {
@@ -252,11 +248,6 @@ def _draw_all(plans: list[Plan], folder: Path) -> list[dict[str, Any]]:
 
 
 def _render(results: Results, figures: list[dict[str, Any]]) -> str:
-    style, script = _template("page.css"), _template("page.js")
-    environment = Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     leads, control = results.leads, results.control
     classes = []
     for class_name in results.classes:
@@ -292,9 +283,10 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
             }
         )
     made = describe("report", {})
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        script="page.js",
         study=results.study.resolve().name,
-        version=__version__,
         made_at=made["made_at"],
         model=results.model_name,
         control=control,
@@ -309,12 +301,6 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
         card_limits=[str(limit) for limit in results.card.get("limits", ())],
         completeness=sections.completeness_sentence(results),
         provenance=sections.provenance_rows(results),
-        style=style,
-        script=script,
-        policy=(
-            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-            f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-        ),
     )
 
 
@@ -360,11 +346,3 @@ def _slug(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
     changed = "" if plain == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return f"{plain or 'class'}{changed}"
-
-
-def _template(name: str) -> str:
-    return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
