@@ -19,6 +19,10 @@ from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.loci_stage import TABLES, find_loci
 from leadlight.genetics.scan_files import read_scan_set
 from leadlight.genetics.stage import run_gwas
+from leadlight.genetics.summary_statistics import (
+    read_summary_statistics,
+    write_summary_statistics,
+)
 
 PEOPLE, EACH = 600, 60
 SHARED, FIRST, SECOND = 20, 75, 105  # one variant of chromosome 1, two of chromosome 2
@@ -323,3 +327,29 @@ def test_a_locus_on_x_is_worked_out_with_men_as_they_are(
     assert (signals["chromosome"][0], signals["method"][0]) == ("X", "individual")
     sets = pl.read_parquet(tmp_path / "loci" / "credible_sets.parquet").filter("in_set")
     assert "rs30" in sets.filter(method="susie")["rsid"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("style", "name"),
+    [
+        ("gwas-ssf", "qt_ms.tsv.gz"),
+        ("plink2", "scan.qt_ms.glm.linear"),
+        ("regenie", "qt_ms.regenie"),
+    ],
+)
+def test_other_programs_files_give_the_same_loci(
+    study: dict[str, Any], tmp_path: Path, style: str, name: str
+) -> None:
+    table = read_summary_statistics(tmp_path / "measured" / "qt_ms.parquet")
+    folder = tmp_path / "text"
+    folder.mkdir()
+    write_summary_statistics(table, folder / name, style)
+    words = {"phenotypes": None, "covariates": None, "traits": ["qt_ms"]}
+    ours = run(study, **words)
+    theirs = run(dict(study) | {"gwas": [f"measured={folder}"]}, tmp_path / "from text", **words)
+    columns = ["chromosome", "start", "end", "lead_variant", "lead_trait", "known"]
+    assert theirs["loci"].select(columns).equals(ours["loci"].select(columns))
+    assert theirs["signals"]["rsid"].to_list() == ours["signals"]["rsid"].to_list()
+    np.testing.assert_allclose(
+        theirs["signals"]["joint_beta"], ours["signals"]["joint_beta"], rtol=1e-2
+    )
