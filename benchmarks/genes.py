@@ -76,7 +76,7 @@ def main() -> None:
         read_person_table(asked.study / "covariates.parquet", categories=True),
     )
     settings = GeneSettings(limits=(0.01, 0.001))
-    at = np.linspace(0, len(files.genes) - 1, 60 + asked.genes).astype(int)
+    at = np.linspace(0, len(files.genes) - 1, 150 + asked.genes).astype(int)
     tested_at = set(at[:: max(len(at) // asked.genes, 1)][: asked.genes])
     started = time.process_time()
     prepared: dict[bool, list[PreparedGene]] = {True: [], False: []}

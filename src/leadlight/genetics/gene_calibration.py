@@ -28,12 +28,12 @@ from leadlight.genetics.log_tails import LN10
 
 Floats = npt.NDArray[np.float64]
 _LEVELS = np.geomspace(0.003, 0.9, 40)  # p at which the shares are counted
+_WEIGHED_TO = 0.05  # p above which more precise counts weigh no more
 _UNCHANGED = 1e-4  # p from which on downwards nothing is corrected
 # Sets are corrected with others of as many columns: up to so many.
 _SIZES = (3, 8, 20, np.inf)
 _FEWEST = 5_000  # draws of a correction of its own
-DRAWS = 50_000
-_OF_SETS = ("burden", "skat", "acat-v")
+DRAWS = 100_000
 # −log10 p of a combination (draw,), and of each kind of test that it combines, of each set.
 _Parts = tuple[tuple[Floats, ...], ...]
 _Drawn = tuple[Floats, _Parts]
@@ -89,23 +89,21 @@ def combination_corrections(
         norms = np.ones(each)
         tests = []
         for own in prepared.sets:
-            found = set_tests(own, products, prepared.minor, norms, design.degrees, settings)[2]
+            found = set_tests(
+                own, products, prepared.minor, norms, design.degrees, settings, optimal=False
+            )[2]
             tests.append(found)
             if own.combines and np.isfinite(found["acat-o"]).all():
-                parts: _Parts = tuple((found[test],) for test in _OF_SETS)
+                parts: _Parts = tuple((found[test],) for test in JOINED)
                 group = int(np.searchsorted(_SIZES, len(own.tested)))
                 of_sets[group].append((found["acat-o"], parts))
         if len(tests) > 1 or prepared.sets[0].combines:
             parts = tuple(tuple(found[test] for found in tests) for test in JOINED)
             of_genes.append((combined(prepared.sets, tests), parts))
     everything = [one for group in of_sets for one in group]
-    return Corrections(
-        tuple(
-            _correction(group if sum(len(p) for p, _ in group) >= _FEWEST else everything)
-            for group in of_sets
-        ),
-        _correction(of_genes),
-    )
+    shape = _shape(everything or of_genes)
+    return Corrections(tuple(_correction(group, shape) for group in of_sets),
+                       _correction(of_genes, shape))  # fmt: skip
 
 
 def _drawn(products: Products, degrees: float, count: int, rng: np.random.Generator) -> Products:
@@ -117,11 +115,31 @@ def _drawn(products: Products, degrees: float, count: int, rng: np.random.Genera
     return Products(root @ normal / np.sqrt((normal**2).sum(axis=0) + rest), products.covariance)
 
 
-def _correction(found: Sequence[_Drawn]) -> Correction:
+def _shape(found: Sequence[_Drawn]) -> Floats:
+    """(level,) what is to be added to log p, smooth and 0 at both ends."""
     if not found:
-        return _NOTHING
-    levels = np.log(_LEVELS)
-    added, precision = np.zeros(len(levels)), np.zeros(len(levels))
+        return np.zeros(len(_LEVELS))
+    added, precision = _counted(found)
+    place = 1 - np.log(_LEVELS) / np.log(_UNCHANGED)
+    basis = np.stack([place * (1 - place) * place**power for power in range(4)], axis=1)
+    fit = np.linalg.lstsq(basis * precision[:, None], added * precision, rcond=None)[0]
+    return np.asarray(basis @ fit)
+
+
+def _correction(found: Sequence[_Drawn], shape: Floats) -> Correction:
+    """The shape that all sets share, as high as these draws have it."""
+    height = 1.0
+    if sum(len(p) for p, _ in found) >= _FEWEST and shape.any():
+        added, precision = _counted(found)
+        weight = precision**2
+        height = float(np.sum(weight * added * shape) / np.sum(weight * shape**2))
+    at = np.concatenate([[np.log(_UNCHANGED)], np.log(_LEVELS), [0.0]])
+    return Correction(at, np.concatenate([[0.0], height * shape, [0.0]]))
+
+
+def _counted(found: Sequence[_Drawn]) -> tuple[Floats, Floats]:
+    """(level,) the logarithm of how much too often the draws pass, and its precision."""
+    added, precision = np.zeros(len(_LEVELS)), np.zeros(len(_LEVELS))
     for at, level in enumerate(_LEVELS):
         limit = -np.log10(level)
         passed = np.concatenate([p > limit for p, _ in found]).astype(np.float64)
@@ -134,15 +152,12 @@ def _correction(found: Sequence[_Drawn]) -> Correction:
         )
         centred = controls - controls.mean(axis=0)
         slope = np.linalg.lstsq(centred, passed - passed.mean(), rcond=None)[0]
-        share = float(passed.mean() - controls.mean(axis=0) @ slope)
         left = passed - passed.mean() - centred @ slope
+        share = passed.mean() - float(controls.mean(axis=0) @ slope)
         share = min(max(share, level / 2), 2 * level)
-        added[at] = np.log(share) - levels[at]
+        added[at] = np.log(share / level)
         precision[at] = share / max(left.std() / np.sqrt(len(left)), 1e-9)
-    # A smooth curve through the counts: draws have noise, the truth has none.
-    curve = np.polynomial.Polynomial.fit(levels, added, 4, w=precision)
-    at_log = np.concatenate([[np.log(_UNCHANGED)], levels, [0.0]])
-    return Correction(at_log, np.concatenate([[0.0], curve(levels), [0.0]]))
+    return added, np.minimum(precision, precision[np.abs(_LEVELS - _WEIGHED_TO).argmin()])
 
 
 def _share(parts: Sequence[Floats], limit: float) -> Floats:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from leadlight.genetics.background_stage import Background
 
 Floats = npt.NDArray[np.float64]
-_CALIBRATING_GENES = 60
+_CALIBRATING_GENES = 200
 _CHROMOSOMES_HELD = 3
 
 

@@ -37,6 +37,7 @@ from leadlight.provenance import write_provenance
 Floats = npt.NDArray[np.float64]
 TABLE, CORRELATIONS, SCORES = "heritability.parquet", "genetic_correlations.parquet", "ld_scores"
 _NO_TRAITS = frozenset({"joint"})
+_ENDINGS = (".gz", ".parquet", ".tsv", ".txt", ".regenie", ".glm.linear")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def _paths(given: Sequence[Path]) -> dict[str, Path]:
                 and "standard_error" in pl.read_parquet_schema(one)
             ]  # fmt: skip
         for one in files:
-            name = one.name.split(".")[0]
+            name = one.name
+            for ending in _ENDINGS:
+                name = name.removesuffix(ending)
             if name in out:
                 raise LeadlightError(f"Two files are named {name}.", advice="Rename one.")
             out[name] = one
@@ -252,7 +255,7 @@ class _Blocks:
     """Jackknife blocks of some of the variants."""
 
     def __init__(self, table: pl.DataFrame) -> None:
-        self._chromosome = table["chromosome"].to_numpy()
+        self._chromosome = table["chromosome"].cast(pl.Categorical).to_physical().to_numpy()
         self._position = table["base_pair_location"].to_numpy()
 
     def of(self, there: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -310,9 +313,12 @@ def _pairs(
 
 def _sign(one: pl.DataFrame, other: pl.DataFrame) -> Floats:
     """1 where both count the same allele, −1 where they are swapped, NaN where they are others."""
-    a, b = (one[name].to_numpy() for name in ("effect_allele", "other_allele"))
-    c, d = (other[name].to_numpy() for name in ("effect_allele", "other_allele"))
-    return np.where((a == c) & (b == d), 1.0, np.where((a == d) & (b == c), -1.0, np.nan))
+    a, b, c, d = (
+        table[name] for table in (one, other) for name in ("effect_allele", "other_allele")
+    )
+    same, swapped = (a == c) & (b == d), (a == d) & (b == c)
+    sign = np.where(swapped.fill_null(False).to_numpy(), -1.0, np.nan)
+    return np.where(same.fill_null(False).to_numpy(), 1.0, sign)
 
 
 def _haseman_elston(

@@ -12,6 +12,7 @@ its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,16 +74,19 @@ def too_large(n: Floats) -> Floats:
 
 
 def jackknife_blocks(
-    chromosome: npt.NDArray[np.object_], position: Integers, blocks: int = BLOCKS
+    chromosome: npt.NDArray[Any], position: Integers, blocks: int = BLOCKS
 ) -> Integers:
     """(variant,) the block of each; variants are sorted by place.
+
+    chromosome: (variant,) names or numbers.
 
     At most `blocks` of equal numbers of variants, and fewer where they would span less than a
     megabase on average: linked blocks are no independent samples.
     """
-    names = np.array([str(name) for name in chromosome])
-    spans = [np.ptp(position[names == name]) for name in dict.fromkeys(names.tolist())]
-    count = int(np.clip(np.sum(spans) // SHORTEST_BLOCK_BP, 2, blocks))
+    first = np.flatnonzero(np.append(True, chromosome[1:] != chromosome[:-1]))
+    last = np.append(first[1:], len(position)) - 1
+    span = int(np.sum(position[last] - position[first]))
+    count = int(np.clip(span // SHORTEST_BLOCK_BP, 2, blocks))
     return np.asarray(np.arange(len(position)) * count // max(len(position), 1))
 
 
