@@ -117,7 +117,7 @@ def loci(
     from leadlight.errors import LeadlightError
     from leadlight.genetics.clumping import ClumpRule
     from leadlight.genetics.loci_stage import find_loci
-    from leadlight.genetics.locus_analysis import LocusRule
+    from leadlight.genetics.locus_linkage import LocusRule
     from leadlight.genetics.locus_signals import FineMapRule
 
     set_quiet(quiet)

@@ -44,6 +44,13 @@ class AssociationPeople:
         at = self.predictions["trait"].values.tolist().index(trait)
         return float(self.predictions["calibration"].values[at])
 
+    def same_model_as(self, other: "AssociationPeople") -> bool:
+        """Whether another association had the same people and covariates."""
+        mine, theirs = self.matched, other.matched
+        return np.array_equal(mine.rows, theirs.rows) and np.array_equal(
+            mine.covariates, theirs.covariates
+        )
+
     def design(self, kind: int) -> tuple[npt.NDArray[np.bool_], Floats]:
         """(person,) in whom variants of a kind were tested, and the (tested person, column)
         orthonormal basis of what the model takes out of traits and variants there.

@@ -19,7 +19,8 @@ from leadlight.genetics.genotypes import GenotypeSource, open_genotypes
 from leadlight.genetics.gwas_summary import fingerprint
 from leadlight.genetics.known_loci import read_catalogue, refuse_wrong_build
 from leadlight.genetics.linkage import Linkage, founders
-from leadlight.genetics.locus_analysis import LocusContext, LocusRule, LocusTables, analyse_locus
+from leadlight.genetics.locus_analysis import LocusTables, analyse_locus
+from leadlight.genetics.locus_linkage import LocusContext, LocusRule
 from leadlight.genetics.locus_signals import FineMapRule
 from leadlight.genetics.locus_table import BINS, Locus, VariantIndex, clumps_of, merge_loci
 from leadlight.genetics.scan_files import ScanSet, labelled, read_scan_set

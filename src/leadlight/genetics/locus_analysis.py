@@ -1,57 +1,15 @@
 """One locus over all traits: its lead, who shares it, signals, sets, genes, what is known."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from leadlight.genetics.association_people import AssociationPeople
-from leadlight.genetics.gene_table import GeneTable
-from leadlight.genetics.genotypes import GenotypeSource
-from leadlight.genetics.known_loci import Catalogue
-from leadlight.genetics.linkage import Linkage, residual_products
-from leadlight.genetics.locus_signals import (
-    FineMapRule,
-    Individual,
-    TraitAtLocus,
-    trait_at_locus,
-)
-from leadlight.genetics.locus_table import Locus, VariantIndex
+from leadlight.genetics.locus_linkage import LocusContext, LocusLinkage
+from leadlight.genetics.locus_signals import Individual, TraitAtLocus, trait_at_locus
+from leadlight.genetics.locus_table import Locus
 from leadlight.genetics.scan_files import ScanFile, ScanSet
-from leadlight.genetics.summary_signals import Moments
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class LocusRule:
-    """merge_kb: clumps that lie nearer are one locus; pad_kb: on each side of it for signals and
-    sets; known_kb: how near a published variant makes it known; max_variants: in one fine-mapping.
-    """
-
-    merge_kb: float = 250.0
-    pad_kb: float = 250.0
-    known_kb: float = 500.0
-    max_variants: int = 5000
-
-
-@dataclass(frozen=True)
-class LocusContext:
-    """All that the analysis of a locus needs."""
-
-    sets: Sequence[ScanSet]
-    source: GenotypeSource | None
-    people: Mapping[str, AssociationPeople]
-    rule: LocusRule
-    fine_map: FineMapRule
-    catalogue: Catalogue
-    genes: GeneTable | None
-    index: VariantIndex | None
-    founders: npt.NDArray[np.uint32] | None
 
 
 @dataclass
@@ -78,7 +36,7 @@ def analyse_locus(locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> 
     }
     out = LocusTables(_locus_row(locus, clumps, context))
     lead = clumps.row(0, named=True)
-    linked = _Linked(locus, clumps, context)
+    linked = LocusLinkage(locus, clumps, context)
     for one in context.sets:
         for scan in one.scans:
             rows = regions[scan.label, scan.trait]
@@ -102,137 +60,12 @@ def analyse_locus(locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> 
     return out
 
 
-@dataclass(frozen=True)
-class _Products:
-    """r: (variant, variant); moments: trait → exact sums of squares, of traits and calls without
-    a gap."""
-
-    r: Floats
-    moments: dict[str, Moments] = field(default_factory=dict)
-
-
-class _Linked:
-    """Linkage of a locus's variants, worked out once for each group of people that is asked for."""
-
-    def __init__(self, locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> None:
-        self._chromosome, self._context = locus.chromosome, context
-        self._leads = clumps["base_pair_location"].to_numpy()
-        self._made: dict[tuple[bytes, bytes], _Products] = {}
-
-    def match(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Integers, str | None]:
-        """Rows that the genotypes have, effects of the counted allele, their numbers, and a note.
-
-        Variants of one kind alone; at most as many as the rule allows, the nearest to the leads.
-        """
-        context = self._context
-        assert context.source is not None
-        assert context.index is not None
-        numbers, signs = context.index.match(self._chromosome, rows)
-        keep = numbers >= 0
-        if keep.any():
-            kinds = context.source.variants.kind[np.maximum(numbers, 0)]
-            kind = np.bincount(kinds[keep]).argmax()
-            keep &= kinds == kind
-        note = None
-        most = context.rule.max_variants
-        if keep.sum() > most:
-            places = rows["base_pair_location"].to_numpy()
-            away = np.abs(places[:, None] - self._leads).min(axis=1)
-            away = np.where(keep, away, np.iinfo(np.int64).max)
-            limit = np.sort(away)[most - 1]
-            note = f"fine-mapped within {limit / 1000:.0f} kb of its leads ({most} variants)"
-            keep &= away <= limit
-        at = np.flatnonzero(keep)
-        own = rows[at.tolist()]
-        swapped = pl.Series("swapped", signs[at] < 0)
-        effect, other = pl.col("effect_allele"), pl.col("other_allele")
-        frequency_name = "effect_allele_frequency"
-        frequency = pl.col(frequency_name)
-        own = own.with_columns(swapped).with_columns(
-            pl.when("swapped").then(other).otherwise(effect).alias("effect_allele"),
-            pl.when("swapped").then(effect).otherwise(other).alias("other_allele"),
-            pl.when("swapped").then(-pl.col("beta")).otherwise(pl.col("beta")).alias("beta"),
-            pl.when("swapped").then(1 - frequency).otherwise(frequency).alias(frequency_name),
-        )  # fmt: skip
-        return own.drop("swapped"), numbers[at], note
-
-    def products(self, one: ScanSet, numbers: Integers) -> _Products:
-        """Linkage for a set of results: of its own people after its covariates where they are
-        known, otherwise of everybody in the genotypes (founders)."""
-        context = self._context
-        assert context.source is not None
-        people = context.people.get(one.label)
-        if people is None:
-            key = (numbers.tobytes(), b"")
-            if key not in self._made:
-                with self._open() as linkage:
-                    self._made[key] = _Products(linkage.matrix(numbers))
-            return self._made[key]
-        kind = int(context.source.variants.kind[numbers[0]]) if len(numbers) else 0
-        matched = people.on(self._chromosome)
-        keep, basis = people.design(kind)
-        values = matched.traits[keep]
-        whole = np.isfinite(values).all(axis=0)
-        values = values[:, whole] - basis @ (basis.T @ values[:, whole])
-        length = np.sqrt((values**2).sum(axis=0))
-        key = (numbers.tobytes(), one.label.encode())
-        if key not in self._made:
-            made = residual_products(
-                context.source, matched.rows[keep], numbers, basis, values / length
-            )
-            names = np.array(matched.trait_names)[whole].tolist()
-            at = {name: i for i, name in enumerate(names)} if made.complete else {}
-            n = np.full(len(numbers), float(keep.sum()))
-            known = np.isfinite(made.squares)
-            self._made[key] = _Products(
-                made.r,
-                {
-                    name: Moments(
-                        np.where(known, made.squares, 1.0),
-                        np.where(known, made.products[:, i], 0.0),
-                        made.r,
-                        n,
-                        basis.shape[1] + 1,
-                        float(length[i]),
-                    )
-                    for name, i in at.items()
-                },
-            )
-        return self._made[key]
-
-    def r2(self, one: pl.DataFrame, lead: dict[str, Any]) -> list[float | None]:
-        """r² of variants of scans with the locus's lead; None where the genotypes lack one."""
-        context = self._context
-        out: list[float | None] = [None] * one.height
-        if context.source is None or context.index is None or not one.height:
-            return out
-        alleles = ["base_pair_location", "effect_allele", "other_allele"]
-        asked = pl.concat([pl.DataFrame([lead]).select(alleles), one.select(alleles)])
-        numbers, _ = context.index.match(self._chromosome, asked)
-        if numbers[0] < 0:
-            return out
-        kinds = context.source.variants.kind
-        some = np.flatnonzero((numbers >= 0) & (kinds[numbers] == kinds[numbers[0]]))[1:]
-        if len(some):
-            with self._open() as linkage:
-                r = linkage.r(numbers[:1], numbers[some])[0]
-            for at, value in zip(some - 1, r, strict=True):
-                same = numbers[at + 1] == numbers[0]
-                out[at] = 1.0 if same else None if np.isnan(value) else float(value**2)
-        return out
-
-    def _open(self) -> Linkage:
-        context = self._context
-        assert context.source is not None
-        return Linkage(context.source, context.founders)
-
-
 def _signals_of(
     one: ScanSet,
     scan: ScanFile,
     rows: pl.DataFrame,
     own: pl.DataFrame,
-    linked: _Linked,
+    linked: LocusLinkage,
     context: LocusContext,
 ) -> tuple[TraitAtLocus, list[str]]:
     binary = bool(one.settings.get("binary"))
@@ -248,7 +81,7 @@ def _signals_of(
     if people is not None and scan.trait in people.matched.trait_names:
         calibration = people.calibration(scan.trait)
         individual = Individual(context.source, people.on(str(own["chromosome"][0])), calibration)
-        exact = products.moments.get(scan.trait) if calibration == 1.0 else None
+        exact = products.moments.get((scan.label, scan.trait)) if calibration == 1.0 else None
     made = trait_at_locus(
         matched,
         context.fine_map,
