@@ -27,7 +27,7 @@ from scipy.stats import norm
 
 from leadlight.ecg.leads import INDEPENDENT_LEADS
 from leadlight.ecg.median_beat import SAMPLES, median_beat
-from leadlight.genetics.effect.decoding import decode_shift
+from leadlight.genetics.effect.decoding import decode_shift, effect_size, unseen_spread
 from leadlight.genetics.effect.exposures import Exposure, burden_exposure, variant_exposure
 from leadlight.genetics.effect.intervals import changes_in_people
 from leadlight.genetics.effect.people import (
@@ -198,6 +198,10 @@ class _Judge:
     ) -> None:
         self.study, self.people, self.beats, self.rows = study, people, beats, rows
         self.model, self.factors, self.known = model, factors, known
+        some = slice(None, None, max(1, len(people.rows) // 1500))
+        flat = beats.centre + beats.scores[some].astype(np.float64) @ beats.basis
+        seen = flat.reshape(-1, len(INDEPENDENT_LEADS), SAMPLES)
+        self.unseen = unseen_spread(model, seen, factors[some])
 
     def of(
         self, exposure: Exposure, true: Floats, alone: Floats, signal: str, kind: str
@@ -210,6 +214,8 @@ class _Judge:
         shift = FactorShift(self.model.names, of_factors.beta, of_factors.covariance, found.n)
         decoded = decode_shift(self.model, shift, self.factors, draws=50, most=200)
         shown = direct.shown
+        unseen = effect_size(shift, self.factors) * (self.unseen**2).sum(axis=0)
+        wide = np.sqrt(decoded.error_mv**2 + unseen)[:, shown]
         truth, planted = (_on_leads(one, self.known.beats)[:, shown] for one in (true, alone))
         line, error = direct.difference_mv[:, shown], direct.error_mv[:, shown]
         energy, noise = float((truth**2).sum()), float((error**2).sum())
@@ -230,6 +236,9 @@ class _Judge:
             "covered_decoded": _round(
                 (np.abs(decoded.difference_mv[:, shown] - truth)
                  <= 1.96 * decoded.error_mv[:, shown]).mean()
+            ),
+            "covered_decoded_widened": _round(
+                (np.abs(decoded.difference_mv[:, shown] - truth) <= 1.96 * wide).mean()
             ),
             "draws_against_slope": _round(decoded.disagreement),
             "neg_log_10_p": _round(shift.neg_log_10_p, 1),
@@ -320,11 +329,13 @@ def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "covered_within_90_and_98": sum(0.90 <= one["covered"] <= 0.98 for one in planted),
         "whole_covered": sum(one["whole_covered"] for one in planted),
         "covered_decoded": mean(planted, "covered_decoded"),
+        "covered_decoded_widened": mean(planted, "covered_decoded_widened"),
         "intervals": f"{sum(intervals)} of {len(intervals)}",
         "null": len(null),
         "null_covered": mean(null, "covered"),
         "null_whole_covered": sum(one["whole_covered"] for one in null),
         "null_covered_decoded": mean(null, "covered_decoded"),
+        "null_covered_decoded_widened": mean(null, "covered_decoded_widened"),
         "null_intervals": f"{sum(null_intervals)} of {len(null_intervals)}",
     }  # fmt: skip
 

@@ -64,7 +64,8 @@ def tables() -> dict[str, pl.DataFrame]:
 def summary() -> dict[str, Any]:
     return {
         "name": "rs1$2", "kind": "variant", "step": "copy of G", "estimate": "direct", "n": 600,
-        "group_names": ["A/A", "A/G", "G/G"], "expected_correlation": 0.9, "strip_steps": 2.0,
+        "group_names": ["A/A", "A/G", "G/G"], "expected_correlation": 0.9,
+        "beyond_chance": 0.2, "strip_steps": 2.0,
         "covariates": ["age"], "neg_log_10_p": 12.3,
         "about": {"chromosome": "1", "base_pair_location": 1_000_000, "effect_allele": "G",
                   "other_allele": "A", "effect_allele_frequency": 0.4},
@@ -165,6 +166,7 @@ def test_the_card_says_what_it_shows(
         assert words in said_there, words
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_in_itself_and_escapes_names(
     tables: dict[str, pl.DataFrame], summary: dict[str, Any], tmp_path: Any
 ) -> None:

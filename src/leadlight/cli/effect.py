@@ -1,7 +1,7 @@
 """`leadlight effect`: what a variant, a gene, a score or a trait does to the ECG."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -149,7 +149,7 @@ def effect(
     if locus is not None:
         view = LocusView(
             locus.variants, locus.genes, locus.recombination, locus.chromosome,
-            (locus.first, locus.last), locus.lead, locus.trait,
+            (locus.first, locus.last), locus.lead, locus.trait, _gene_span(tables.summary),
         )  # fmt: skip
     page = write_card(out, tables.by_name(), tables.summary, view, overwrite=overwrite)
     for note in tables.summary.get("notes", []):
@@ -162,10 +162,21 @@ def effect(
 def _heat_map(found: object, out: Path, overwrite: bool) -> None:
     from leadlight.atomic import refuse_overwrite
     from leadlight.genetics.effect.loci_map import LociMap
+    from leadlight.report.effect_panels import follows
     from leadlight.report.figures import write_figure
     from leadlight.report.locus_figures import draw_heat_map
 
     assert isinstance(found, LociMap)
     refuse_overwrite(out / "heat-map.png", overwrite)
-    drawn = draw_heat_map(found.z, found.q, found.loci, found.factors, labels=found.labels)
+    labels = [
+        f"{factor.removeprefix('factor_')} {follows(label)}"
+        for factor, label in zip(found.factors, found.labels, strict=True)
+    ]
+    drawn = draw_heat_map(found.z, found.q, found.loci, found.factors, labels=labels)
     typer.echo(str(write_figure(*drawn, out, "heat-map").png))
+
+
+def _gene_span(summary: dict[str, Any]) -> tuple[int, int] | None:
+    """Where the gene lies whose burden was asked for."""
+    about = summary["about"]
+    return (about["start"], about["end"]) if summary["kind"] == "gene" else None

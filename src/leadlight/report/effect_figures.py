@@ -235,7 +235,7 @@ def _effect_legend(
         )
     handles.append(
         panel.plot([], [], color=BEAT, lw=1.6,
-                   label=f"mean beat (1 mV = {scale_uv_per_mv:.2g} µV)")[0]
+                   label=f"mean beat (1 mV = {float(f'{scale_uv_per_mv:.2g}'):g} µV)")[0]
     )  # fmt: skip
     figure.legend(
         handles=handles, loc="outside upper left",

@@ -61,7 +61,7 @@ def factors_on(axes: Axes, factors: pl.DataFrame, most: int = 14) -> None:
     chosen = factors.sort(pl.col("z").abs(), descending=True).head(most)
     chosen = chosen.sort("factor")
     names = [
-        f"{row['factor'].removeprefix('factor_')} {_follows(row['follows'])}"
+        f"{row['factor'].removeprefix('factor_')} {follows(row['follows'])}"
         for row in chosen.to_dicts()
     ]
     z = chosen["z"].to_numpy()
@@ -149,7 +149,7 @@ def _rows_on(
 ) -> None:
     place = np.arange(len(names))
     axes.axvline(0, color="#8c8c8c", lw=0.8, zorder=1)
-    for at in place:
+    for at in range(len(names)):
         sure = abs(z[at]) > reach[at]
         colour = CASE if sure else MUTED
         axes.plot([z[at] - reach[at], z[at] + reach[at]], [at, at], color=colour, lw=1.8, zorder=2,
@@ -165,15 +165,16 @@ def _rows_on(
 
 
 def _cell_numbers(axes: Axes, values: npt.NDArray[np.float64], limit: float) -> None:
-    for (row, column), value in np.ndenumerate(values):
-        if abs(value) > 0.12 * limit:
-            colour = "white" if abs(value) > 0.6 * limit else INK
-            text = f"{1e3 * value:.1f}".replace("-", "−")
-            axes.text(int(column), int(row), text, ha="center", va="center", fontsize=6.3,
-                      color=colour)  # fmt: skip
+    for row, in_row in enumerate(values.tolist()):
+        for column, value in enumerate(in_row):
+            if abs(value) > 0.12 * limit:
+                colour = "white" if abs(value) > 0.6 * limit else INK
+                text = f"{1e3 * value:.1f}".replace("-", "−")
+                axes.text(column, row, text, ha="center", va="center", fontsize=6.3, color=colour)
 
 
-def _follows(name: str) -> str:
+def follows(name: str) -> str:
+    """What a factor follows, short enough for an axis."""
     return (
         name.replace("_mv_", " ").replace("_duration_ms", " duration").replace("_ms", "")
         .replace("_deg", "").replace("_mv", "").replace("_prime", "′").replace("_", " ")

@@ -44,6 +44,7 @@ class LocusView:
     span: tuple[int, int]
     lead: str
     trait: str
+    mark: tuple[int, int] | None = None
 
     def parts(self) -> dict[str, Any]:
         """As arguments."""
@@ -143,13 +144,17 @@ def headline(summary: Mapping[str, Any]) -> tuple[str, str]:
     facts.append(f"{summary['n']:,} people")
     if summary.get("neg_log_10_p") is not None:
         facts.append(f"all factors: −log₁₀ p = {summary['neg_log_10_p']:.1f}")
-    facts.append(f"expected correlation with the truth {summary['expected_correlation']:.2f}")
-    return str(summary["name"]), "   ·   ".join(facts)
+    if summary["beyond_chance"] == 0:
+        facts.append("no sample of the beat differs beyond chance")
+    else:
+        facts.append(f"expected r with the truth {summary['expected_correlation']:.2f}")
+    return str(summary["name"]), "  ·  ".join(facts)
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """How to read the card, as lines."""
     direct = summary["estimate"] == "direct"
+    widened = any("widened" in note for note in summary.get("notes", []))
     first = (
         "Line and bands: regression of every sample of the median beat on the exposure and "
         f"{len(summary.get('covariates', []))} covariates, heteroscedasticity-robust. Dotted: "
@@ -157,12 +162,19 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "factors carry."
         if direct
         else "Line and bands: the shift of the factors through the decoder (delta method). What "
-        "the factors do not hold of the ECG is not in it, and the bands do not cover that."
+        "the factors do not hold of the ECG is not in it, and the bands "
+        + ("are widened for that." if widened else "do not cover that.")
     )
-    second = (
-        "An effect that was picked for being significant is too large on average (winner’s "
-        "curse): read the drawing in people who were not in the scan, or trust the shrunken line. "
-        "A variant also stands for its neighbours in linkage."
+    second = {
+        "trait": "People with and without differ by more than this: covariates take out what they "
+        "know of, and the rest is no cause.",
+        "score": "A score also stands for what its variants do elsewhere, and fits best the people "
+        "whom its weights were made on.",
+    }.get(
+        summary["kind"],
+        "An effect that was picked for being significant is too large on average (winner’s curse): "
+        "read the drawing in people who were not in the scan, or trust the shrunken line. A "
+        "variant also stands for its neighbours in linkage.",
     )
     third = (
         "Classifier: logits of these people regressed on the exposure; diamonds and the table: the "

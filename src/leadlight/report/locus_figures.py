@@ -41,11 +41,12 @@ def draw_locus(
     span: tuple[int, int],
     lead: str,
     trait: str,
+    mark: tuple[int, int] | None = None,
 ) -> tuple[Figure, pl.DataFrame]:
     """The locus zoom; see `locus_on`."""
     figure = blank_figure(8.2, 5.4)
     locus_on(figure, variants, genes, recombination, chromosome=chromosome, span=span, lead=lead,
-             trait=trait)  # fmt: skip
+             trait=trait, mark=mark)  # fmt: skip
     return figure, variants
 
 
@@ -59,6 +60,7 @@ def locus_on(
     span: tuple[int, int],
     lead: str,
     trait: str,
+    mark: tuple[int, int] | None = None,
 ) -> None:
     """−log10 p by place, coloured by r² with the lead variant, over a track of genes.
 
@@ -70,6 +72,7 @@ def locus_on(
         chromosome, span: the stretch.
         lead: the diamond; "" for none.
         trait: whose p-values these are.
+        mark: a stretch to be shaded, such as the gene whose burden is meant.
     """
     tracks = _gene_rows(genes, span)
     heights = [4.0, 0.35 + 0.32 * max(1, len(tracks))] if not genes.is_empty() else [1.0]
@@ -81,6 +84,8 @@ def locus_on(
     top = 1.12 * max(float(np.nanmax(y)) if len(y) else 1.0, GENOME_WIDE)
     if not recombination.is_empty():
         _recombination_on(upper, recombination)
+    if mark is not None:
+        upper.axvspan(mark[0] / 1e6, mark[1] / 1e6, color=CASE, alpha=0.12, lw=0, zorder=0)
     known = variants["r2"].is_not_null().to_numpy()
     r2 = variants["r2"].fill_null(0.0).to_numpy()
     palette = ListedColormap(R2_COLOURS)
@@ -152,7 +157,7 @@ def draw_heat_map(
     axes.tick_params(which="minor", length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.5, aspect=22, pad=0.015)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.5, aspect=22, pad=0.015, extend="both")
     bar.set_label("z (sign: the strongest factor of a locus is positive)", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7.5, colors=MUTED, length=2)
     bar.outline.set_visible(False)

@@ -20,6 +20,7 @@ from leadlight.latent.model import LatentModel, load_latent_model
 
 PEOPLE = 500
 QT_MS_PER_COPY = 6.0
+AF_LOGIT_PER_COPY = 0.4
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ def planted_study(tmp_path_factory: pytest.TempPathFactory, latent: LatentModel)
         }
     ).write_parquet(study / "measurements.parquet")
     encode_study(study, latent)
+    logits = study / "classify" / "leadlight-ecg-6" / "logits.parquet"
+    logits.parent.mkdir(parents=True)
+    pl.DataFrame(
+        {"record_id": names, "AF": noise[5] + AF_LOGIT_PER_COPY * copies, "RBBB": noise[4]}
+    ).write_parquet(logits)
     prefix = folder / "genotypes"
     _write_genotypes(prefix, calls)
     covariates = folder / "covariates.parquet"

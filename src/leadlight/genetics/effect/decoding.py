@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from leadlight.genetics.effect.shift import FactorShift, root
 from leadlight.latent.beats import twelve_leads
+from leadlight.latent.linear import principal_components
 from leadlight.latent.model import LatentModel
 
 Floats = npt.NDArray[np.float64]
 
 _STEP_SD = 0.1  # of the slope's finite difference
 _AT_ONCE = 512
+_UNSEEN = 60  # directions of what the decoder does not draw
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,42 @@ def decode_shift(
         slope,
         len(chosen),
     )
+
+
+def unseen_spread(model: LatentModel, beats_mv: Floats, factors: Floats) -> Floats:
+    """(direction, lead of LEADS, sample) how people's beats differ from what the decoder draws.
+
+    The leading directions of the differences, each as long as its standard deviation in mV.
+
+    Args:
+        model: the factor model.
+        beats_mv: (record, lead of INDEPENDENT_LEADS, sample), some hundred to some thousand.
+        factors: (record, factor) of the same records.
+    """
+    left = [
+        beats_mv[low : low + _AT_ONCE] - model.decode(factors[low : low + _AT_ONCE])
+        for low in range(0, len(beats_mv), _AT_ONCE)
+    ]
+    found = principal_components(left, _UNSEEN)
+    directions = (found.spread[:, None] * found.basis).reshape(-1, *beats_mv.shape[1:])
+    return twelve_leads(directions)
+
+
+def effect_size(shift: FactorShift, factors: Floats) -> float:
+    """Mean squared shift per SD of people, in any direction among the factors, freed of error.
+
+    What a variant does to the part of the ECG that the factors do not hold is not known; that it is
+    as large there, in SD of people, as where it is seen is the guess that the bands can be widened
+    by.
+
+    Args:
+        shift: of the factors.
+        factors: (person, factor).
+    """
+    known = factors[np.isfinite(factors).all(axis=1)]
+    inverse = np.linalg.pinv(np.cov(known.T), hermitian=True)
+    seen = float(shift.beta @ inverse @ shift.beta)
+    return max(0.0, (seen - float(np.trace(inverse @ shift.covariance))) / len(shift.beta))
 
 
 def mean_slope(model: LatentModel, places: Floats) -> Floats:

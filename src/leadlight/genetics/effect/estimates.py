@@ -10,10 +10,17 @@ import polars as pl
 
 from leadlight.classify.models import DEFAULT_MODEL as DEFAULT_CLASSIFIER
 from leadlight.classify.models import load_model
+from leadlight.cohort.signals import UV_PER_MV
 from leadlight.ecg.median_beat import R_SAMPLE, RATE_HZ, SAMPLES
 from leadlight.errors import LeadlightError
 from leadlight.genetics.effect.classifier import logits_in_people, strip_relevance
-from leadlight.genetics.effect.decoding import DecodedShift, decode_shift, reference_places
+from leadlight.genetics.effect.decoding import (
+    DecodedShift,
+    decode_shift,
+    effect_size,
+    reference_places,
+    unseen_spread,
+)
 from leadlight.genetics.effect.exposures import Exposure
 from leadlight.genetics.effect.intervals import (
     TOLD,
@@ -33,7 +40,7 @@ from leadlight.genetics.effect.waveform import (
     shrunken_difference,
 )
 from leadlight.genetics.traits import read_person_table
-from leadlight.latent.beats import twelve_leads
+from leadlight.latent.beats import stream_beats, twelve_leads
 from leadlight.latent.model import DEFAULT_MODEL, LatentModel, load_latent_model
 from leadlight.progress import say
 
@@ -43,6 +50,8 @@ _PLACES = 400
 # Outside this stretch a beat of the reference population is often a neighbour's.
 _SHOWN_MS = (-330.0, 450.0)
 _FEWEST = 30
+_UNSEEN_PEOPLE = 1500
+_MANY = 1e9  # degrees of freedom of what is normal
 
 
 def effect_in_people(
@@ -164,7 +173,14 @@ def effect_from_summary_statistics(
     time = (np.arange(SAMPLES) - R_SAMPLE) * 1e3 / RATE_HZ
     shown = (time >= _SHOWN_MS[0]) & (time <= _SHOWN_MS[1])
     paths = np.einsum("flt,fg->glt", decoded.slope_mv, root(shift.covariance))
-    line = bands(decoded.difference_mv, paths, shown, 1e9, seed=seed)
+    if study is not None and factors is not None:
+        unseen = _unseen(study, latent, str(model or DEFAULT_MODEL))
+        paths = np.concatenate([paths, np.sqrt(effect_size(shift, factors)) * unseen])
+        notes.append(
+            "The bands are widened by what the factors do not hold of these people's beats, taking "
+            "the effect there to be as large, in standard deviations, as on the factors."
+        )
+    line = bands(decoded.difference_mv, paths, shown, _MANY, seed=seed)
     z = shift.beta / shift.standard_error
     shrunken = np.einsum("f,flt->lt", posterior_mean(z) * shift.standard_error, decoded.slope_mv)
     if study is not None and factors is not None:
@@ -203,6 +219,19 @@ def effect_from_summary_statistics(
         reference, line, shrunken, latent, shift, decoded, changes, groups, empty, strip,
         shown.astype(np.float64), summary,
     )  # fmt: skip
+
+
+def _unseen(study: Path, latent: LatentModel, model: str) -> Floats:
+    """`unseen_spread` of some of a study's people."""
+    factors = _factors_of(study, model, None)[1]
+    assert factors is not None
+    known = np.flatnonzero(np.isfinite(factors).all(axis=1))
+    chosen = known[:: max(1, len(known) // _UNSEEN_PEOPLE)]
+    parts = []
+    for rows, stored, _, _ in stream_beats(study):
+        low, high = np.searchsorted(chosen, [rows.start, rows.stop])
+        parts.append(stored[chosen[low:high] - rows.start].astype(np.float32) / UV_PER_MV)
+    return unseen_spread(latent, np.concatenate(parts), factors[chosen])
 
 
 def _factors_of(

@@ -40,7 +40,7 @@ _AMPLITUDES = tuple(
     for lead in leads
 )  # fmt: skip
 TOLD = (*MAIN, *_AMPLITUDES)
-_DRAWN_BEATS = 300
+_DRAWN_BEATS = 240
 _FEWEST = 200
 _Z95 = 1.959963984540054
 SCHEMA = {

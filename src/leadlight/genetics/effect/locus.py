@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from leadlight.errors import LeadlightError
 from leadlight.genetics.effect.shift import trait_files
 from leadlight.genetics.genotypes import GenotypeSource
-from leadlight.genetics.linkage import correlation
+from leadlight.genetics.linkage_kernels import correlation
 from leadlight.genetics.results import read_region
 
 FLANK_BP = 250_000

@@ -67,7 +67,7 @@ def run_effect(
     refuse_overwrite(out / SUMMARY, overwrite)
     source = open_genotypes(list(files.genotypes), cache=out / "genotypes") if files.genotypes \
         else None  # fmt: skip
-    if kind == "variant" and source is None:
+    if kind == "variant" and (source is None or (files.study is None and files.gwas)):
         if files.gwas is None:
             raise LeadlightError(
                 "A variant needs people or summary statistics.",
@@ -102,7 +102,7 @@ def run_heat_map(files: Files, *, model: str | None = None) -> LociMap:
     if files.gwas is None or files.loci is None:
         raise LeadlightError("The heat map needs --gwas and --loci.")
     latent = load_latent_model(model or DEFAULT_MODEL)
-    labels = [f"{one.name.removeprefix('factor_')} {one.follows}" for one in latent.card.factors]
+    labels = [one.follows for one in latent.card.factors]
     return loci_map(files.gwas, *lead_variants(files.loci), latent.names, labels)
 
 

@@ -120,6 +120,7 @@ def make_tables(
     summary = summary | {
         "reliability": round(line.reliability, 4),
         "expected_correlation": round(float(np.sqrt(line.reliability)), 4),
+        "beyond_chance": round(line.beyond_chance, 4),
         "critical": line.critical,
         "critical_everywhere": line.critical_everywhere,
         "rr_ms": strip.rr_ms,
