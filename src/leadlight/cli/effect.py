@@ -74,6 +74,15 @@ def effect(
     max_frequency: Annotated[
         float, typer.Option("--max-frequency", help="Of a gene's variants.")
     ] = 0.01,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            metavar="ID",
+            help="A variant whose part is taken out: another signal of the region. May be given "
+            "several times.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME or CARD", help="Factor model. Default: the shipped."),
@@ -140,7 +149,8 @@ def effect(
     kind, value = next(iter(named.items()))
     tables, locus = run_effect(
         kind, str(value), files, out, mask=mask, max_frequency=max_frequency, model=model,
-        classifier=classifier, zoom_trait=zoom_trait, flank_bp=1000 * flank_kb, seed=seed,
+        classifier=classifier, zoom_trait=zoom_trait, condition=condition or (),
+        flank_bp=1000 * flank_kb, seed=seed,
         overwrite=overwrite,
     )  # fmt: skip
     from leadlight.report.locus_card import LocusView, write_card

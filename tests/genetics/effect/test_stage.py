@@ -99,6 +99,21 @@ def test_a_variant_that_does_nothing_has_a_band_over_zero(
     assert tables.summary["beyond_chance"] < 0.01
 
 
+def test_a_linked_variant_draws_the_same_until_the_signal_is_taken_out(
+    planted_study: Any, tmp_path: Path
+) -> None:
+    files = Files(
+        study=planted_study.study,
+        genotypes=(planted_study.genotypes,),
+        covariates=planted_study.covariates,
+    )
+    alone, _ = run_effect("variant", "rs1", files, tmp_path / "alone")
+    given, _ = run_effect("variant", "rs1", files, tmp_path / "given", condition=["rs0"])
+    assert alone.summary["beyond_chance"] > 0.05
+    assert given.summary["beyond_chance"] < 0.01
+    assert given.summary["covariates"] == ["age", "rs0"]
+
+
 @pytest.fixture(scope="module")
 def association(planted_study: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Many null variants beside rs0, and the association of the study's factors with them."""

@@ -60,6 +60,7 @@ def effect_in_people(
     *,
     model: str | Path | None = None,
     covariates: Path | None = None,
+    beside: Sequence[Exposure] = (),
     classifier: str | Path | None = None,
     seed: int = 0,
 ) -> EffectTables:
@@ -73,11 +74,13 @@ def effect_in_people(
         study: measured; with factors and logits where they are wanted.
         model: factor model; the shipped one where None.
         covariates: a table of people.
+        beside: other variants of the same genotypes whose part is taken out.
         classifier: card or name of the explained network; the shipped one where None.
         seed: of draws.
     """
     table = None if covariates is None else read_person_table(covariates, categories=True)
-    people = match_study(study, exposure, table)
+    others = {one.name: one.values for one in beside}
+    people = match_study(study, exposure, table, others)
     say(f"Reading the median beats of {len(people.rows):,} people.")
     people, beats = read_people_beats(study, people, len(exposure.groups))
     adjusted = adjust(people.exposure, people.covariates, exposure.name)

@@ -5,7 +5,7 @@ cohort fits into memory and every sample of every lead is still there: a regress
 a regression of each sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +100,22 @@ class PeopleBeats:
         return twelve_leads(flat.reshape(shape))
 
 
-def match_study(study: Path, exposure: Exposure, covariates: PersonTable | None) -> StudyPeople:
+def match_study(
+    study: Path,
+    exposure: Exposure,
+    covariates: PersonTable | None,
+    beside: Mapping[str, Floats] | None = None,
+) -> StudyPeople:
     """People with the exposure, all covariates, and a record without an excluding flag.
 
     A person's IID is the record's `record_id`, or else its `patient_id`; of several records of a
     patient the first is taken.
+
+    Args:
+        study: with a cohort.
+        exposure: of people named as its records.
+        covariates: a table of people.
+        beside: more covariates: name → (person of the exposure), missing ones at the mean.
 
     Raises:
         LeadlightError: nobody is left, or too few.
@@ -133,13 +144,14 @@ def match_study(study: Path, exposure: Exposure, covariates: PersonTable | None)
     rows = matched.traits[:, 0].astype(np.int64)
     order = np.argsort(rows, kind="stable")
     order = order[keep[order]]
+    more = {name: _filled(one[matched.rows][order]) for name, one in (beside or {}).items()}
     found = StudyPeople(
         rows[order],
         records["record_id"].gather(rows[order].tolist()).to_list(),
         values[order],
         exposure.group[matched.rows][order],
-        matched.covariates[order],
-        matched.covariate_names,
+        np.column_stack([matched.covariates[order], *more.values()]),
+        (*matched.covariate_names, *more),
         {
             f"people with {exposure.name}": int(np.isfinite(exposure.values).sum()),
             "usable records": len(first),
@@ -224,6 +236,10 @@ def read_columns(
     joined = wanted.join(read, on="record_id", how="left", maintain_order="left")
     values = joined.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
     return names, np.asarray(values, dtype=np.float64)
+
+
+def _filled(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.nanmean(values))
 
 
 def _components(study: Path, people: StudyPeople) -> tuple[Floats, Floats]:

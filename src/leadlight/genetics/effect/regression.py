@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 # Below this share of its variance left, an exposure is what the covariates say already.
 _LEFT = 1e-6
+_AT_ONCE = 8192  # people whose outcomes are held in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,22 @@ def adjust(exposure: Floats, covariates: Floats, name: str) -> AdjustedExposure:
 
 def regress(adjusted: AdjustedExposure, outcomes: npt.NDArray[np.floating]) -> Regression:
     """Least squares of outcomes (person, outcome), all known, on the exposure and covariates."""
-    values = np.asarray(outcomes, dtype=np.float64)
-    values = values - values.mean(axis=0)
-    beta = adjusted.residual @ values / adjusted.information
-    left = values - adjusted.basis @ (adjusted.basis.T @ values)
-    left -= np.outer(adjusted.residual, beta)
-    left *= adjusted.weight[:, None]
-    return Regression(beta, left.T @ left, len(values), adjusted.degrees)
+    n, count = outcomes.shape
+    mean = outcomes.mean(axis=0, dtype=np.float64)
+    parts = [slice(low, low + _AT_ONCE) for low in range(0, n, _AT_ONCE)]
+    moved, explained = np.zeros(count), np.zeros((adjusted.basis.shape[1], count))
+    for part in parts:
+        values = outcomes[part] - mean
+        moved += adjusted.residual[part] @ values
+        explained += adjusted.basis[part].T @ values
+    beta = moved / adjusted.information
+    covariance = np.zeros((count, count))
+    for part in parts:
+        left = outcomes[part] - mean - adjusted.basis[part] @ explained
+        left -= np.outer(adjusted.residual[part], beta)
+        left *= adjusted.weight[part, None]
+        covariance += left.T @ left
+    return Regression(beta, covariance, n, adjusted.degrees)
 
 
 def regress_each(

@@ -1,5 +1,6 @@
 """`leadlight effect` from files to files."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,15 @@ def run_effect(
     model: str | None = None,
     classifier: str | None = None,
     zoom_trait: str | None = None,
+    condition: Sequence[str] = (),
     flank_bp: int = 250_000,
     seed: int = 0,
     overwrite: bool = False,
 ) -> tuple[EffectTables, Locus | None]:
     """Work an effect out and write its tables into `out`.
 
-    kind: "variant", "gene", "score" (then `name` is a path) or "trait". A variant needs a study and
+    kind: "variant", "gene", "score" (then `name` is a path) or "trait". condition: ids of variants
+    whose part is taken out. A variant needs a study and
     genotypes, or an association of the factors alone; the others need a study. The locus is
     returned where there are an association and a place.
     """
@@ -73,6 +76,8 @@ def run_effect(
                 "A variant needs people or summary statistics.",
                 advice="Give --gwas, or --study with --genotypes.",
             )
+        if condition:
+            raise LeadlightError("--condition needs people: --study and --genotypes.")
         tables = effect_from_summary_statistics(
             files.gwas, name, model=model, study=files.study, classifier=classifier, seed=seed
         )
@@ -80,12 +85,19 @@ def run_effect(
         if files.study is None:
             raise LeadlightError(f"The effect of a {kind} needs --study.")
         exposure = _exposure(kind, name, files, source, mask, max_frequency)
+        beside = []
+        if condition:
+            if source is None or kind not in ("variant", "gene"):
+                raise LeadlightError("--condition goes with --variant or --gene of --genotypes.")
+            beside = [variant_exposure(source, one) for one in condition]
         tables = effect_in_people(
-            exposure, files.study, model=model, covariates=files.covariates,
+            exposure, files.study, model=model, covariates=files.covariates, beside=beside,
             classifier=classifier, seed=seed,
         )  # fmt: skip
     parameters: dict[str, Any] = {
-        "kind": kind, "name": Path(name).name, "mask": mask, "max_frequency": max_frequency,
+        "kind": kind,
+        "condition": list(condition),
+        "name": Path(name).name, "mask": mask, "max_frequency": max_frequency,
         "model": model, "classifier": classifier, "seed": seed,
         **{key: str(value) for key, value in asdict(files).items() if isinstance(value, Path)
            and key in ("gwas", "study", "loci")},
