@@ -24,6 +24,9 @@ from leadlight.genetics.variant_tables import People
 from leadlight.progress import say
 
 
+CROSS_FITTED = "cross-fitted: p too small where the outcome goes with the trait itself"
+
+
 def cross_fitted_scores(
     source: GenotypeSource,
     traits: Exposures,
@@ -80,7 +83,7 @@ def cross_fitted_scores(
         if usable:
             scores = score_people(source, usable, rows)
             spread = scores.std(axis=0)
-            columns = [traits.names.index(one.name) for one in usable]
+            columns = np.array([traits.names.index(one.name) for one in usable])
             values[np.ix_(rows, columns)] = (scores - scores.mean(axis=0)) / spread
         learnt[f"part {part + 1}"] = {one.name: dict(one.settings) for one in made}
     has = np.isfinite(values).any(axis=0)
@@ -90,7 +93,13 @@ def cross_fitted_scores(
             "No trait has a variant that reaches the threshold.", advice="Take a larger --score-p."
         )
     return (
-        Exposures(source.people.person_ids, names, (SCORE,) * len(names), values[:, has]),
+        Exposures(
+            source.people.person_ids,
+            names,
+            (SCORE,) * len(names),
+            values[:, has],
+            dict.fromkeys(names, CROSS_FITTED),
+        ),
         learnt,
     )
 

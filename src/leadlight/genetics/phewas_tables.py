@@ -361,7 +361,7 @@ def _chosen(path: Path, columns: Sequence[str] | None) -> list[str] | None:
         return [name for name, kind in kinds if kind.is_numeric() or kind == pl.Boolean]
     if not any("*" in name for name in columns):
         return list(columns)
-    known = pl.read_parquet_schema(path).names() if packed else read_person_table(path).columns
+    known = list(pl.read_parquet_schema(path)) if packed else read_person_table(path).columns
     found = [one for name in columns for one in (fnmatch.filter(known, name) or [name])]
     return list(dict.fromkeys(found))
 

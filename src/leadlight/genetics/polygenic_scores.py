@@ -127,7 +127,8 @@ def read_weights(path: Path, source: GenotypeSource) -> list[ScoreWeights]:
         rows, sign, numbers = _matched_rows(source.variants, own)
         if not len(rows):
             raise LeadlightError(f"{path}: {name} and the genotypes share no variant.")
-        lacking, said = own.height - len(rows), ()
+        lacking = own.height - len(rows)
+        said: tuple[str, ...] = ()
         if lacking:
             said = (f"{lacking:,} of {own.height:,} variants are not in the genotypes",)
         weight = own["weight"].to_numpy()[rows] * sign
@@ -268,10 +269,11 @@ def _clumped(
     mean, sd = np.nanmean(calls, axis=1), np.nanstd(calls, axis=1)
     common = (np.minimum(mean, 2 - mean) / 2 >= min_maf) & (sd > 0)
     chosen, sd = chosen[common], sd[common]
-    settings = {"method": "threshold", "p": p, "r2": CLUMP_R2, "kb": CLUMP_KB, "n": own.n}
-    return ScoreWeights(
-        name, chosen, own.effect[chosen] / sd, {**settings, "variants": float(len(chosen))}, ()
-    )
+    settings: dict[str, float | str] = {
+        "method": "threshold", "p": p, "r2": CLUMP_R2, "kb": CLUMP_KB, "n": own.n,
+        "variants": float(len(chosen)),
+    }  # fmt: skip
+    return ScoreWeights(name, chosen, own.effect[chosen] / sd, settings, ())
 
 
 def _by_place(variants: Variants, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
