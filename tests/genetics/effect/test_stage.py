@@ -99,6 +99,7 @@ def test_a_variant_that_does_nothing_has_a_band_over_zero(
     assert tables.summary["beyond_chance"] < 0.01
 
 
+@pytest.mark.slow
 def test_a_linked_variant_draws_the_same_until_the_signal_is_taken_out(
     planted_study: Any, tmp_path: Path
 ) -> None:
