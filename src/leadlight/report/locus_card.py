@@ -1,19 +1,14 @@
 """The locus card: where it is, what it moves, the ECG of it, and what a network makes of that."""
 
-import base64
-import hashlib
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from leadlight import __version__
 from leadlight.atomic import refuse_overwrite, write_text, written_whole
 from leadlight.report.colours import INK, MUTED
 from leadlight.report.effect_figures import draw_effect, draw_groups, effect_on, groups_on
@@ -28,6 +23,7 @@ from leadlight.report.effect_panels import (
 )
 from leadlight.report.figures import blank_figure, png_bytes, write_figure
 from leadlight.report.locus_figures import draw_locus, locus_on
+from leadlight.report.rendering import inline_png, render
 
 CARD, PAGE = "card.png", "card.html"
 _CARD_LEADS = ("II", "V1", "V3", "V5")
@@ -189,12 +185,6 @@ def _page(
     tables: Mapping[str, pl.DataFrame], summary: Mapping[str, Any], pictures: Mapping[str, Path]
 ) -> str:
     name, facts = headline(summary)
-    style = _template("page.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    environment = Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     rows = [
         (WORDS[row["quantity"]][0], said(row), f"{row['n']:,}", row["source"])
         for row in tables["measurements"].to_dicts()
@@ -210,21 +200,9 @@ def _page(
          f"{row['n']:,}")
         for row in tables["logits"].to_dicts()
     ]  # fmt: skip
-    return environment.get_template("locus.html").render(
-        version=__version__, name=name, facts=facts,
+    return render(
+        "locus.html", name=name, facts=facts,
         notes=[*notes(summary), *summary.get("notes", [])],
-        pictures={key: _inline(path) for key, path in pictures.items()}, rows=rows,
-        factors=factors, logits=logits, counts=summary.get("counts", {}), style=style,
-        policy=(
-            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-            f"style-src 'sha256-{digest}'"
-        ),
+        pictures={key: inline_png(path) for key, path in pictures.items()}, rows=rows,
+        factors=factors, logits=logits, counts=summary.get("counts", {}),
     )  # fmt: skip
-
-
-def _inline(png: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode('ascii')}"
-
-
-def _template(name: str) -> str:
-    return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")
