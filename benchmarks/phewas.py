@@ -81,7 +81,7 @@ def cox(kind: str, count: int, rng: Rng) -> Fits:
     followed = rng.uniform(2, 15, n)
     end = entry + np.ceil(np.minimum(happens, followed))
     x = exposures(kind, n, count, rng)
-    return fit_cox_scan(x, entry, end, happens <= followed, c, copies=copies(kind, count))
+    return fit_cox_scan(x, entry, end, happens <= followed, c)
 
 
 def welch(kind: str, count: int, rng: Rng) -> Fits:
@@ -103,7 +103,7 @@ def cox_many(kind: str, count: int, rng: Rng) -> Fits:
     followed = rng.uniform(2, 15, n)
     end = entry + np.ceil(np.minimum(happens, followed))
     x = exposures(kind, n, count, rng)
-    return fit_cox_scan(x, entry, end, happens <= followed, c, copies=copies(kind, count))
+    return fit_cox_scan(x, entry, end, happens <= followed, c)
 
 
 def most(liability: Array, cases: int) -> Array:

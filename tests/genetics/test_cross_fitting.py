@@ -62,6 +62,7 @@ def test_a_score_of_people_it_was_made_from_flatters_and_a_cross_fitted_one_does
     assert _r2(own, traits, 0) > 0.15
     assert list(learnt) == ["part 1", "part 2", "part 3", "part 4"]
     assert np.isfinite(own.values).all()
+    assert "p too small where the outcome goes with the trait" in own.notes["null_score"]
 
 
 def test_parts_keep_families_together_and_do_not_depend_on_who_else_is_there():

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.duration.hazard_regression import PHReg
 
 from leadlight.genetics.phewas_models import (
+    fit_cox_scan,
     fit_linear,
     fit_logistic_scan,
     fit_welch,
@@ -64,7 +66,7 @@ def test_logistic_regression_of_many_cases_is_statsmodels_logit():
     rng, covariates, exposures = _data(n=1500)
     chance = 1 / (1 + np.exp(-(exposures[:, 0] * 0.5 - 2)))
     cases = (rng.random(1500) < chance).astype(float)
-    found = fit_logistic_scan(exposures, cases, covariates, firth_below=50)
+    found = fit_logistic_scan(exposures, cases, covariates, firth_below=30)
     null = sm.Logit(cases, sm.add_constant(covariates)).fit(disp=0)
     for e in range(3):
         x = sm.add_constant(np.column_stack([covariates, exposures[:, e]]))
@@ -119,3 +121,30 @@ def test_welchs_comparison_keeps_its_level_where_cases_vary_more_and_the_t_test_
     assert low <= (found.neg_log_10_p > -np.log10(0.05)).sum() <= high
     plain = fit_linear(cases[:, None], noise, covariates)
     assert sum(one.neg_log_10_p[0] > -np.log10(0.05) for one in plain) > 2 * high
+
+
+def test_with_some_hundred_cases_what_looks_like_a_finding_is_tested_by_firth():
+    rng, covariates, exposures = _data(n=1500)
+    cases = (rng.random(1500) < 1 / (1 + np.exp(2 - exposures[:, 0]))).astype(float)
+    assert 200 < cases.sum() < 1000
+    found = fit_logistic_scan(exposures, cases, covariates)
+    small = found.neg_log_10_p > 1
+    assert small[0]
+    assert [model == "firth" for model in found.model] == small.tolist()
+
+
+def test_coxs_likelihood_ratio_of_few_events_is_read_as_a_t_of_as_many_people():
+    rng, covariates, exposures = _data(n=200)
+    time, end = rng.exponential(5, 200), rng.uniform(0, 2, 200)
+    event, left = time <= end, np.minimum(time, end)
+    found = fit_cox_scan(exposures, np.zeros(200), left, event, covariates)
+    peer = [
+        PHReg(left, x, status=event.astype(int)).fit().llf
+        for x in (covariates, np.column_stack([covariates, exposures[:, 0]]))
+    ]
+    chi, d = 2 * (peer[1] - peer[0]), event.sum()
+    # Of a linear model of d people, chi = d log(1 + t² / degrees).
+    t = np.sqrt((d - 3) * np.expm1(chi / d))
+    assert 10 ** -found.neg_log_10_p[0] == pytest.approx(2 * stats.t.sf(t, d - 3), rel=1e-4)
+    many = 2 * stats.t.sf(np.sqrt(1e6 * np.expm1(9 / 1e6)), 1e6)
+    assert many == pytest.approx(stats.chi2.sf(9, 1), rel=1e-3)

@@ -224,15 +224,19 @@ def test_a_skewed_factor_of_few_cases_is_noted_where_the_ill_are_looked_at(peopl
     assert set(ranked.results["note"]) == {""}
 
 
-def test_few_events_and_rare_alleles_are_firths_in_coxs_model_too(people):
+def test_a_factor_that_nobody_with_the_event_has_is_firths_in_coxs_model(people):
     rng, _, covariates, exposures = people
     time, follow = rng.exponential(10, N), rng.uniform(0, 3, N)
     event = (time < follow).astype(np.int8)
-    assert 50 < event.sum() < 200
+    never = np.zeros(N)
+    never[np.flatnonzero(event == 0)[:15]] = 1
+    values = np.column_stack([exposures.values[:, 1], never])
+    both = Exposures(IDS, ("f2", "never"), (FACTOR, FACTOR), values)
     outcome = Outcome("af", "survival", event, np.zeros(N), np.minimum(time, follow))
-    few = _scanned(exposures, [outcome], covariates, directions=("predicts",)).results
-    assert set(few["model"]) == {"cox-firth"}
-    assert set(few["note"]) == {"firth"}
-    plain = _scanned(exposures, [outcome], covariates, directions=("predicts",), firth_below=10)
-    assert set(plain.results["model"]) == {"cox"}
-    assert few["beta"].to_list() == pytest.approx(plain.results["beta"].to_list(), abs=0.05)
+    rows = _scanned(both, [outcome], covariates, directions=("predicts",)).results
+    assert dict(zip(rows["exposure"], rows["model"], strict=True)) == {
+        "f2": "cox",
+        "never": "cox-firth",
+    }
+    assert dict(zip(rows["exposure"], rows["note"], strict=True)) == {"f2": "", "never": "firth"}
+    assert rows["beta"].is_finite().all()

@@ -3,8 +3,8 @@
 Late entry, Efron's handling of ties (Journal of the American Statistical Association 72:557, 1977),
 the likelihood-ratio test, and a check of proportional hazards: does the exposure's effect drift
 with time? The check is the score test of Grambsch and Therneau (Biometrika 81:515, 1994) with its
-exact variance, on the ranks of the event times. With few events Firth's penalised likelihood keeps
-effects finite and the test at its level (Heinze & Schemper, Biometrics 57:114, 2001).
+exact variance, on the ranks of the event times. Firth's penalised likelihood keeps effects finite
+where nobody with the exposure has the event (Heinze & Schemper, Biometrics 57:114, 2001).
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,10 @@
 The people are divided into parts; in turn, the association is run without one part, and its weights
 score that part. So no weight saw the person whom it scores. Families stay together where the
 genotypes name them; relatives of other family ids may still be on both sides.
+
+The score of a person holds the traits of others, and theirs hold hers: tested against the trait
+itself, each pair of people counts twice, and z of a null trait has the variance 2. Against another
+outcome it is 1 + r², with r the two's correlation given the covariates. Results say so.
 """
 
 from hashlib import sha256
@@ -22,7 +26,6 @@ from leadlight.genetics.traits import PersonTable, match_people
 from leadlight.genetics.variant_filters import VariantFilter
 from leadlight.genetics.variant_tables import People
 from leadlight.progress import say
-
 
 CROSS_FITTED = "cross-fitted: p too small where the outcome goes with the trait itself"
 

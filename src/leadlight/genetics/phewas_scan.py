@@ -288,11 +288,7 @@ def _models(
     assert first.entry is not None
     assert first.exit is not None
     entry, left, event = first.entry[people], first.exit[people], cases == 1
-    return [
-        fit_cox_scan(
-            exposures, entry, left, event, covariates, copies=copies, firth_below=firth_below
-        )
-    ]
+    return [fit_cox_scan(exposures, entry, left, event, covariates)]
 
 
 def _rows(
