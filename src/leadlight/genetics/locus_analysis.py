@@ -8,7 +8,7 @@ import polars as pl
 
 from leadlight.genetics.locus_linkage import LocusContext, LocusLinkage
 from leadlight.genetics.locus_signals import Individual, TraitAtLocus, trait_at_locus
-from leadlight.genetics.locus_table import Locus
+from leadlight.genetics.locus_table import Locus, merge_loci
 from leadlight.genetics.scan_files import ScanFile, ScanSet
 
 
@@ -36,7 +36,7 @@ def analyse_locus(locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> 
     }
     out = LocusTables(_locus_row(locus, clumps, context))
     lead = clumps.row(0, named=True)
-    linked = LocusLinkage(locus, clumps, context)
+    linked = LocusLinkage(locus, context)
     for one in context.sets:
         for scan in one.scans:
             rows = regions[scan.label, scan.trait]
@@ -44,12 +44,12 @@ def analyse_locus(locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> 
             out.traits += _trait_row(locus, scan, rows, lead, own)
             if not own.height or scan.is_joint:
                 continue
-            made, span = _signals_of(one, scan, rows, own, linked, context)
             about = {"locus": locus.number, "label": scan.label, "trait": scan.trait}
+            made = _signals_of(one, scan, rows, own, linked, context)
             out.signals += [about | row for row in made.signals]
             out.sets += [about | row for row in made.sets]
             where = f"Locus {locus.number}, {scan.label} {scan.trait}"
-            out.notes += [f"{where}: {note}." for note in [*made.notes, *span]]
+            out.notes += [f"{where}: {note}." for note in made.notes]
             if made.difference is not None:
                 out.difference = max(out.difference or 0.0, made.difference)
     shared = [row for row in out.traits if row["significant"]]
@@ -67,26 +67,47 @@ def _signals_of(
     own: pl.DataFrame,
     linked: LocusLinkage,
     context: LocusContext,
-) -> tuple[TraitAtLocus, list[str]]:
+) -> TraitAtLocus:
+    """A trait's signals and sets, stretch by stretch of its own clumps, numbered through.
+
+    What other traits make of the locus changes nothing: a locus that many traits share may be
+    far longer than one trait's part of it.
+    """
+    pad = round(context.rule.pad_kb * 1000)
+    out = TraitAtLocus()
+    for stretch in merge_loci(own, within=round(context.rule.merge_kb * 1000)):
+        near = pl.col("base_pair_location").is_between(stretch.start - pad, stretch.end + pad)
+        clumps = own[list(stretch.clumps)]
+        out.add(_signals_near(one, scan, rows.filter(near), clumps, linked, context))
+    return out
+
+
+def _signals_near(
+    one: ScanSet,
+    scan: ScanFile,
+    rows: pl.DataFrame,
+    clumps: pl.DataFrame,
+    linked: LocusLinkage,
+    context: LocusContext,
+) -> TraitAtLocus:
     binary = bool(one.settings.get("binary"))
-    notes: list[str] = []
-    if context.source is None or not own["by_linkage"].any():
-        return trait_at_locus(rows, context.fine_map, binary=binary), notes
-    matched, numbers, note = linked.match(rows.filter(pl.col("beta").is_finite()))
-    if note is not None:
-        notes.append(note)
+    if context.source is None or not clumps["by_linkage"].any():
+        return trait_at_locus(rows, context.fine_map, binary=binary)
+    leads = clumps["base_pair_location"].to_numpy()
+    matched, numbers, note = linked.match(rows.filter(pl.col("beta").is_finite()), leads)
     people = context.people.get(scan.label)
-    individual = exact = None
-    products = linked.products(one, numbers)
+    individual = None
+    r, exact = linked.products(one, scan.trait, numbers)
     if people is not None and scan.trait in people.matched.trait_names:
         calibration = people.calibration(scan.trait)
-        individual = Individual(context.source, people.on(str(own["chromosome"][0])), calibration)
-        exact = products.moments.get((scan.label, scan.trait)) if calibration == 1.0 else None
+        chromosome = str(clumps["chromosome"][0])
+        individual = Individual(context.source, people.on(chromosome), calibration)
+        exact = exact if calibration == 1.0 else None
     made = trait_at_locus(
         matched,
         context.fine_map,
         numbers=numbers,
-        r=products.r,
+        r=r,
         own_linkage=people is not None,
         individual=individual,
         exact=exact,
@@ -94,7 +115,9 @@ def _signals_of(
         spent=2 + len(one.settings.get("covariates", ())),
         binary=binary,
     )
-    return made, notes
+    if note is not None:
+        made.notes.append(note)
+    return made
 
 
 def _locus_row(locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The genotypes of a locus: which of its variants they have, and the linkage among them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ from leadlight.genetics.summary_signals import Moments
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+_KEPT = 2  # matrices of one locus in memory
 
 
 @dataclass(frozen=True)
 class LocusRule:
-    """merge_kb: clumps that lie nearer are one locus; pad_kb: on each side of it for signals and
-    sets; known_kb: how near a published variant makes it known; max_variants: in one fine-mapping.
+    """merge_kb: clumps that lie nearer are one locus, and those of one trait are taken together for
+    its signals and sets; pad_kb: what is looked at on each side of them; known_kb: how near a
+    published variant makes a locus known; max_variants: in one fine-mapping.
     """
 
     merge_kb: float = 250.0
@@ -61,12 +63,25 @@ class LocusProducts:
 class LocusLinkage:
     """Linkage of a locus's variants, worked out once for each group of people that is asked for."""
 
-    def __init__(self, locus: Locus, clumps: pl.DataFrame, context: LocusContext) -> None:
+    def __init__(self, locus: Locus, context: LocusContext) -> None:
         self._chromosome, self._context = locus.chromosome, context
-        self._leads = clumps["base_pair_location"].to_numpy()
+        self._whole = self._all(locus)
         self._made: dict[tuple[bytes, str], LocusProducts] = {}
 
-    def match(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Integers, str | None]:
+    def _all(self, locus: Locus) -> Integers | None:
+        """Numbers of all variants of the locus and its surroundings, None if they are too many."""
+        context = self._context
+        if context.source is None or context.index is None:
+            return None
+        pad = round(context.rule.pad_kb * 1000)
+        numbers = context.index.between(locus.chromosome, locus.start - pad, locus.end + pad)
+        kinds = context.source.variants.kind[numbers]
+        numbers = numbers[kinds == np.bincount(kinds).argmax()] if len(numbers) else numbers
+        return numbers if 0 < len(numbers) <= context.rule.max_variants else None
+
+    def match(
+        self, rows: pl.DataFrame, leads: Integers
+    ) -> tuple[pl.DataFrame, Integers, str | None]:
         """Rows that the genotypes have, effects of the counted allele, their numbers, and a note.
 
         Variants of one kind alone; at most as many as the rule allows, the nearest to the leads.
@@ -84,7 +99,7 @@ class LocusLinkage:
         most = context.rule.max_variants
         if keep.sum() > most:
             places = rows["base_pair_location"].to_numpy()
-            away = np.abs(places[:, None] - self._leads).min(axis=1)
+            away = np.abs(places[:, None] - leads).min(axis=1)
             away = np.where(keep, away, np.iinfo(np.int64).max)
             limit = np.sort(away)[most - 1]
             note = f"fine-mapped within {limit / 1000:.0f} kb of its leads ({most} variants)"
@@ -103,26 +118,44 @@ class LocusLinkage:
         )  # fmt: skip
         return own.drop("swapped"), numbers[at], note
 
-    def products(self, one: ScanSet, numbers: Integers) -> LocusProducts:
-        """Linkage for a set of results: of its own people after its covariates where they are
-        known, otherwise of everybody in the genotypes (founders)."""
+    def products(
+        self, one: ScanSet, trait: str, numbers: Integers
+    ) -> tuple[Floats, Moments | None]:
+        """Linkage for a set of results, and a trait's exact sums of squares if nothing is missing.
+
+        Linkage is of its own people after its covariates where they are known, otherwise of
+        everybody in the genotypes (founders). A locus that is not too large is worked out once.
+        """
+        whole = self._whole
+        if whole is None or not np.isin(numbers, whole).all():
+            made = self._made_of(one, numbers)
+            return made.r, made.moments.get((one.label, trait))
+        made = self._made_of(one, whole)
+        order = np.argsort(whole, kind="stable")
+        at = order[np.searchsorted(whole, numbers, sorter=order)]
+        r = made.r[np.ix_(at, at)]
+        exact = made.moments.get((one.label, trait))
+        if exact is None:
+            return r, None
+        squares, products = exact.squares[at], exact.products[at]
+        return r, replace(exact, squares=squares, products=products, r=r, n=exact.n[at])
+
+    def _made_of(self, one: ScanSet, numbers: Integers) -> LocusProducts:
         context = self._context
-        assert context.source is not None
         people = context.people.get(one.label)
-        if people is None:
-            key = (numbers.tobytes(), "")
-            if key not in self._made:
-                with self._open() as linkage:
-                    self._made[key] = LocusProducts(linkage.matrix(numbers))
+        key = (numbers.tobytes(), "" if people is None else one.label)
+        if key in self._made:
             return self._made[key]
-        key = (numbers.tobytes(), one.label)
-        if key not in self._made:
-            alike = [
-                label for label, other in context.people.items() if people.same_model_as(other)
-            ]
-            made = self._of_people(people, alike, numbers)
-            self._made |= {(numbers.tobytes(), label): made for label in alike}
-        return self._made[key]
+        if len({known for known, _ in self._made}) >= _KEPT:
+            self._made.clear()
+        if people is None:
+            with self._open() as linkage:
+                self._made[key] = LocusProducts(linkage.matrix(numbers))
+            return self._made[key]
+        alike = [label for label, other in context.people.items() if people.same_model_as(other)]
+        made = self._of_people(people, alike, numbers)
+        self._made |= {(numbers.tobytes(), label): made for label in alike}
+        return made
 
     def _of_people(
         self, people: AssociationPeople, labels: Sequence[str], numbers: Integers

@@ -71,6 +71,19 @@ class TraitAtLocus:
     difference: float | None = None
     converged: bool | None = None
 
+    def add(self, other: "TraitAtLocus") -> None:
+        """Append what another stretch of the locus holds; its signals and sets are numbered on."""
+        signals = max((row["signal"] for row in self.signals), default=0)
+        self.signals += [row | {"signal": row["signal"] + signals} for row in other.signals]
+        last = {
+            method: max((r["signal"] for r in self.sets if r["method"] == method), default=0)
+            for method in {row["method"] for row in other.sets}
+        }
+        self.sets += [r | {"signal": r["signal"] + last[r["method"]]} for r in other.sets]
+        self.notes += other.notes
+        worst = [d for d in (self.difference, other.difference) if d is not None]
+        self.difference = max(worst, default=None)
+
 
 def trait_at_locus(
     rows: pl.DataFrame,
