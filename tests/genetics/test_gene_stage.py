@@ -172,6 +172,15 @@ def test_the_background_of_other_chromosomes_can_be_taken_away(files, tmp_path):
     assert np.corrcoef(burden["beta"], burden["beta_right"])[0, 1] > 0.9
 
 
+def test_a_skewed_trait_is_warned_of_unless_it_is_transformed(files, tmp_path, write_table):
+    skewed = np.random.default_rng(1).exponential(size=(N, 1))
+    phenotypes = write_table("skewed.tsv", ["long"], skewed)
+    words = files | {"phenotypes": phenotypes, "genes": ["g0"]}
+    assert "rank-normal" in run_genes(**words, out=tmp_path / "as_is").warnings["long"]
+    transformed = run_genes(**words, out=tmp_path / "transformed", transform="rank-normal")
+    assert not transformed.warnings
+
+
 def test_results_are_not_overwritten_and_bad_words_are_refused(files, tmp_path):
     run_genes(**files, out=tmp_path / "out", genes=["g0"])
     with pytest.raises(LeadlightError, match="already exists"):

@@ -196,6 +196,8 @@ def genes(
         say("; ".join(f"{count:,} {what}" for what, count in counted.items()) + ".")
     for name, reason in summary.dropped.items():
         say(f"Left out: {name} ({reason}).")
+    for name, sentence in summary.warnings.items():
+        say(f"{name}: {sentence}")
     if summary.resumed_genes:
         say(f"{summary.resumed_genes} genes were done already.")
     if not quiet:

@@ -23,7 +23,7 @@ from leadlight.genetics.gene_tests import GeneSettings
 from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.gwas_summary import fingerprint
 from leadlight.genetics.masks import read_frequencies, read_genes
-from leadlight.genetics.traits import as_cases, match_people, read_person_table
+from leadlight.genetics.traits import Matched, as_cases, match_people, read_person_table
 from leadlight.progress import bar
 from leadlight.provenance import write_provenance
 
@@ -31,11 +31,15 @@ GENES, DRIVERS = "genes.parquet", "drivers.parquet"
 DRIVERS_BELOW = 2.5e-6  # 0.05 over 20,000 genes
 _PARTIAL = ".genes-partial"
 _GENES_AT_ONCE = 25
+_SKEW, _KURTOSIS = 0.5, 1.0
 
 
 @dataclass(frozen=True)
 class GenesSummary:
-    """What a run of gene tests did; `strongest`: the least p of the whole gene, trait by trait."""
+    """What a run of gene tests did.
+
+    strongest: trait → the gene with the least p over its masks; warnings: trait → a sentence.
+    """
 
     out: Path
     people: dict[str, int]
@@ -45,6 +49,7 @@ class GenesSummary:
     drivers: int
     strongest: dict[str, dict[str, Any]]
     resumed_genes: int
+    warnings: dict[str, str] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -146,12 +151,28 @@ def run_genes(
         drivers,
         _strongest(out / GENES),
         resumed,
+        {} if binary else _far_from_normal(matched),
         [GENES, DRIVERS],
     )
     write_provenance(out, "genes", parameters | {"people": matched.counts}, inputs)
     write_json(out / "summary.json", {**summary.as_json(), "resumed_genes": 0})
     shutil.rmtree(partial)
     return summary
+
+
+def _far_from_normal(matched: Matched) -> dict[str, str]:
+    """Trait → what to do where a few carriers would decide a test by the trait's long tail."""
+    out = {}
+    for name, trait in zip(matched.trait_names, matched.traits.T, strict=True):
+        known = trait[np.isfinite(trait)]
+        values = (known - known.mean()) / known.std()
+        skew, kurtosis = float(np.mean(values**3)), float(np.mean(values**4)) - 3
+        if abs(skew) > _SKEW or kurtosis > _KURTOSIS:
+            out[name] = (
+                f"skewness {skew:.1f}, excess kurtosis {kurtosis:.1f}: tests of rare variants "
+                "find too much in such a trait. Give --transform rank-normal."
+            )
+    return out
 
 
 def _take_up(partial: Path, manifest: dict[str, Any]) -> None:
