@@ -128,3 +128,12 @@ def test_nobody_in_common_is_refused_with_examples_of_both_ids(tmp_path: Path) -
     (tmp_path / "p.txt").write_text("IID y\na NA\n")
     with pytest.raises(LeadlightError, match="Nobody with genotypes has a phenotype"):
         match_people(people(["a"]), read_person_table(tmp_path / "p.txt"), None)
+
+
+def test_columns_of_lists_are_no_traits(tmp_path: Path) -> None:
+    table = tmp_path / "factors.parquet"
+    columns = {"record_id": ["a", "b"], "factor_01": [1.0, 2.0], "flags": [["far"], []]}
+    pl.DataFrame(columns).write_parquet(table)
+    assert read_person_table(table).columns == ("factor_01",)
+    with pytest.raises(LeadlightError, match="'flags' holds lists"):
+        read_person_table(table, ["flags"])

@@ -60,8 +60,9 @@ def read_person_table(
 
     Also `#FID`, `#IID`, and `record_id`, `person_id` or `patient_id` in the place of `IID`.
     Missing: NA, NaN, nothing, or a dot; −9 is a number (an axis of −9° is one). columns: only
-    these. categories: a column of words becomes one 0/1 column per word but the first of them,
-    named `column=word`; otherwise words raise LeadlightError, as do duplicate people.
+    these; otherwise all but those that hold lists. categories: a column of words becomes one 0/1
+    column per word but the first of them, named `column=word`; otherwise words raise
+    LeadlightError, as do duplicate people.
     """
     if not path.is_file():
         raise LeadlightError(f"{path} does not exist.")
@@ -85,13 +86,23 @@ def read_person_table(
             f"{path} names {len(twice)} people more than once, {twice[0]} first.",
             advice="Keep one row per person.",
         )
-    wanted = list(names[person + 1 :]) if columns is None else list(columns)
+    lists = {
+        name
+        for name, field in zip(names, table.schema, strict=True)
+        if pa.types.is_nested(field.type)
+    }
+    if columns is None:  # such as the flags of `factors.parquet`
+        wanted = [name for name in names[person + 1 :] if name not in lists]
+    else:
+        wanted = list(columns)
     absent = [name for name in wanted if name not in names[person + 1 :]]
     if absent:
         raise LeadlightError(
             f"{path} has no column {absent[0]!r}.",
             advice=f"It has {', '.join(names[person + 1 :][:20])}.",
         )
+    if odd := lists & set(wanted):
+        raise LeadlightError(f"{path}: the column {min(odd)!r} holds lists, not numbers.")
     kept: list[str] = []
     values: list[npt.NDArray[np.float64]] = []
     for name in wanted:
