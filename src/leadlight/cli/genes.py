@@ -5,29 +5,21 @@ from typing import Annotated
 
 import typer
 
+from leadlight.cli.association_options import (
+    Covariates,
+    Genotypes,
+    Out,
+    Phenotypes,
+    Traits,
+    Transform,
+)
 from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
 def genes(
-    genotypes: Annotated[
-        list[Path],
-        typer.Option(
-            "--genotypes",
-            metavar="PREFIX",
-            help="As `leadlight gwas` reads them. May be given several times.",
-            show_default=False,
-        ),
-    ],
-    phenotypes: Annotated[
-        Path,
-        typer.Option(
-            "--phenotypes",
-            metavar="FILE",
-            help="Parquet or text that begins with FID IID, or IID.",
-            show_default=False,
-        ),
-    ],
+    genotypes: Genotypes,
+    phenotypes: Phenotypes,
     annotations: Annotated[
         Path,
         typer.Option(
@@ -52,22 +44,9 @@ def genes(
             "--masks", metavar="FILE", help="Mask, categories (REGENIE's).", show_default=False
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder of results.", show_default=False),
-    ],
-    covariates: Annotated[
-        Path | None,
-        typer.Option(
-            "--covariates",
-            metavar="FILE",
-            help="As the phenotypes; people without one of them are left out. A column of words "
-            "counts as categories.",
-        ),
-    ] = None,
-    traits: Annotated[
-        str | None, typer.Option("--traits", metavar="A,B", help="Only these phenotypes.")
-    ] = None,
+    out: Out,
+    covariates: Covariates = None,
+    traits: Traits = None,
     only: Annotated[
         str | None, typer.Option("--genes", metavar="A,B", help="Only these genes.")
     ] = None,
@@ -110,12 +89,7 @@ def genes(
     weights: Annotated[
         str, typer.Option("--weights", metavar="A,B", help="Of the beta density of frequencies.")
     ] = "1,25",
-    transform: Annotated[
-        str,
-        typer.Option(
-            "--transform", help="none, or rank-normal: rank-based inverse normal, trait by trait."
-        ),
-    ] = "none",
+    transform: Transform = "none",
     binary: Annotated[
         bool,
         typer.Option(

@@ -5,52 +5,25 @@ from typing import Annotated
 
 import typer
 
+from leadlight.cli.association_options import (
+    Covariates,
+    Genotypes,
+    Out,
+    Phenotypes,
+    Traits,
+    Transform,
+)
 from leadlight.cli.options import Json, Overwrite, Quiet, print_summary
 from leadlight.progress import say, set_quiet
 
 
 def gwas(
-    genotypes: Annotated[
-        list[Path],
-        typer.Option(
-            "--genotypes",
-            metavar="PREFIX",
-            help="PLINK prefix, or .pgen, .bed, .bgen, .vcf(.gz), .bcf, or a folder of one file a "
-            "chromosome. May be given several times.",
-            show_default=False,
-        ),
-    ],
-    phenotypes: Annotated[
-        Path,
-        typer.Option(
-            "--phenotypes",
-            metavar="FILE",
-            help="Parquet or text that begins with FID IID, or IID.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder of results.", show_default=False),
-    ],
-    covariates: Annotated[
-        Path | None,
-        typer.Option(
-            "--covariates",
-            metavar="FILE",
-            help="As the phenotypes; people without one of them are left out. A column of words "
-            "counts as categories.",
-        ),
-    ] = None,
-    traits: Annotated[
-        str | None, typer.Option("--traits", metavar="A,B", help="Only these phenotypes.")
-    ] = None,
-    transform: Annotated[
-        str,
-        typer.Option(
-            "--transform", help="none, or rank-normal: rank-based inverse normal, trait by trait."
-        ),
-    ] = "none",
+    genotypes: Genotypes,
+    phenotypes: Phenotypes,
+    out: Out,
+    covariates: Covariates = None,
+    traits: Traits = None,
+    transform: Transform = "none",
     components: Annotated[
         int,
         typer.Option(
