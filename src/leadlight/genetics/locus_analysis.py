@@ -78,7 +78,9 @@ def _signals_of(
     for stretch in merge_loci(own, within=round(context.rule.merge_kb * 1000)):
         near = pl.col("base_pair_location").is_between(stretch.start - pad, stretch.end + pad)
         clumps = own[list(stretch.clumps)]
-        out.add(_signals_near(one, scan, rows.filter(near), clumps, linked, context))
+        made = _signals_near(one, scan, rows.filter(near), clumps, linked, context)
+        made.signals = [row | {"stretch": stretch.number} for row in made.signals]
+        out.add(made)
     return out
 
 
