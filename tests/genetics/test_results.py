@@ -116,3 +116,15 @@ def test_a_full_disk_is_an_error_and_no_crash(
     results = PartialResults(tmp_path / "partial", {}, 3, 1_000, 4)
     assert np.isnan(results.statistics).all()
     assert not results.done.any()
+
+
+def test_a_region_of_a_table_with_plain_names_is_read_too(trait: Path, tmp_path: Path) -> None:
+    """As `write_summary_statistics` and other programs write them, not as a dictionary."""
+    ours = pl.read_parquet(trait)
+    plain = tmp_path / "plain.parquet"
+    ours.with_columns(pl.col("chromosome").cast(pl.String)).write_parquet(plain)
+    place = int(ours["base_pair_location"][3])
+    chromosome = str(ours["chromosome"][3])
+    one, other = (read_region(path, chromosome, place - 5, place + 500) for path in (trait, plain))
+    assert one.num_rows > 0
+    assert one["rsid"].to_pylist() == other["rsid"].to_pylist()

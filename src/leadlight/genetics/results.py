@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from leadlight.atomic import write_json, written_whole
@@ -221,10 +222,7 @@ def read_region(
         wanted = sorted({*columns, "chromosome", "base_pair_location"})
     table = file.read_row_groups(groups, columns=wanted)
     place = table["base_pair_location"].to_numpy()
-    names = table["chromosome"].combine_chunks()
-    known = names.dictionary.to_pylist()
-    inside = (place >= first) & (place <= last)
-    if len(names):
-        number = known.index(chromosome) if chromosome in known else -1
-        inside &= names.indices.to_numpy() == number
+    # Our tables keep names as a dictionary, others' as plain text.
+    there = pc.equal(pc.cast(table["chromosome"], pa.string()), chromosome).to_numpy()
+    inside = (place >= first) & (place <= last) & there.astype(np.bool_)
     return table.filter(pa.array(inside)).select(columns or table.column_names)
