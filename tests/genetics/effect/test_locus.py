@@ -63,6 +63,17 @@ def test_the_credible_set_is_joined_by_name(gwas: Path, tmp_path: Path) -> None:
     assert found.variants["r2"].null_count() == 5
 
 
+def test_of_many_sets_of_a_locus_the_primary_ones_are_drawn(gwas: Path, tmp_path: Path) -> None:
+    pl.DataFrame(
+        {
+            "rsid": ["rs1", "rs2"], "chromosome": ["1"] * 2, "base_pair_location": [200, 300],
+            "pip": [0.9, 0.8], "in_set": [True, True], "primary": [True, False],
+        }
+    ).write_parquet(tmp_path / "credible_sets.parquet")  # fmt: skip
+    found = read_locus(gwas, "1", 200, "rs1", trait="factor_01", loci=tmp_path)
+    assert found.variants["in_set"].to_list() == [None, True, None, None, None]
+
+
 def test_genes_that_reach_into_the_stretch_are_read(tmp_path: Path) -> None:
     path = tmp_path / "genes.bed"
     path.write_text("chr1\t0\t150\tONE\t.\t+\nchr1\t400\t900\tTWO\nchr2\t0\t900\tOTHER\n")

@@ -166,6 +166,8 @@ def _with_credible_set(
         (pl.col("chromosome").cast(pl.String) == chromosome)
         & pl.col("base_pair_location").is_between(first, last)
     )
+    if "primary" in here.columns:  # one way and one trait of those that see the locus
+        here = here.filter(pl.col("primary"))
     best = here.group_by("rsid").agg(
         pl.col("pip").cast(pl.Float64).max(), pl.col("in_set").cast(pl.Boolean).any()
     )
