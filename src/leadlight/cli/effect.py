@@ -1,7 +1,7 @@
 """`leadlight effect`: what a variant, a gene, a score or a trait does to the ECG."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -130,7 +130,8 @@ def effect(
 
         leadlight effect --study ward --genotypes chr --covariates cov.tsv --gene MYH6 --out myh6
     """
-    from leadlight.genetics.effect.stage import Files, run_effect, run_heat_map
+    from leadlight.genetics.effect.stage import Files, run_heat_map
+    from leadlight.study.effect_cards import make_card
 
     set_quiet(quiet)
     files = Files(
@@ -147,26 +148,16 @@ def effect(
     if len(named) != 1:
         raise typer.BadParameter("Give one of --variant, --gene, --score and --trait.")
     kind, value = next(iter(named.items()))
-    tables, locus = run_effect(
+    page, summary = make_card(
         kind, str(value), files, out, mask=mask, max_frequency=max_frequency, model=model,
         classifier=classifier, zoom_trait=zoom_trait, condition=condition or (),
-        flank_bp=1000 * flank_kb, seed=seed,
-        overwrite=overwrite,
+        flank_bp=1000 * flank_kb, seed=seed, overwrite=overwrite,
     )  # fmt: skip
-    from leadlight.report.locus_card import LocusView, write_card
-
-    view = None
-    if locus is not None:
-        view = LocusView(
-            locus.variants, locus.genes, locus.recombination, locus.chromosome,
-            (locus.first, locus.last), locus.lead, locus.trait, _gene_span(tables.summary),
-        )  # fmt: skip
-    page = write_card(out, tables.by_name(), tables.summary, view, overwrite=overwrite)
-    for note in tables.summary.get("notes", []):
+    for note in summary.get("notes", []):
         say(note)
     if not quiet:
-        typer.echo(f"{tables.summary['name']}: {page}")
-    print_summary(json_, {**tables.summary, "out": out.name})
+        typer.echo(f"{summary['name']}: {page}")
+    print_summary(json_, {**summary, "out": out.name})
 
 
 def _heat_map(found: object, out: Path, overwrite: bool) -> None:
@@ -184,9 +175,3 @@ def _heat_map(found: object, out: Path, overwrite: bool) -> None:
     ]
     drawn = draw_heat_map(found.z, found.q, found.loci, found.factors, labels=labels)
     typer.echo(str(write_figure(*drawn, out, "heat-map").png))
-
-
-def _gene_span(summary: dict[str, Any]) -> tuple[int, int] | None:
-    """Where the gene lies whose burden was asked for."""
-    about = summary["about"]
-    return (about["start"], about["end"]) if summary["kind"] == "gene" else None

@@ -57,6 +57,7 @@ def stages_of(file: StudyFile, base: Path) -> list[Stage]:
         _latent(file, base, folder),
         _gwas(file, base, folder),
         _loci(file, base, folder),
+        _effect(file, base, folder),
         _report(file, folder),
     ]
     stages = [stage for stage in made if stage is not None]
@@ -335,6 +336,44 @@ def find_loci_of(
         results, folder / "loci", genotypes=genotypes, phenotypes=phenotypes,
         covariates=covariates, genes=None if section.genes is None else base / section.genes,
         build=section.build, workers=workers, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def _effect(file: StudyFile, base: Path, folder: Path) -> Stage | None:
+    section, gwas = file.effect, file.gwas
+    if section is None:
+        return None
+    if gwas is None or "factors" not in gwas.traits:
+        raise LeadlightError(
+            "[effect] needs the association of the factors.",
+            advice='Add [gwas] with traits = ["factors", ...].',
+        )
+    genes = section.genes or (file.loci.genes if file.loci is not None else None)
+
+    def run(overwrite: bool, begun: float) -> None:
+        from leadlight.genetics.effect.stage import Files
+        from leadlight.study.effect_cards import write_leading_cards
+
+        # People of the genotypes are found in the study where its records bear their names.
+        own = gwas.people == "record_id"
+        files = Files(
+            gwas=folder / "gwas" / "factors", study=folder if own else None,
+            genotypes=tuple(base / path for path in gwas.genotypes),
+            covariates=base / gwas.covariates if own and gwas.covariates else None,
+            loci=folder / "loci", genes=None if genes is None else base / genes,
+        )  # fmt: skip
+        write_leading_cards(
+            files, folder / "effects", most=section.most, overwrite=overwrite, begun=begun,
+            model=None if file.latent is None else str(_card(base, file.latent.model)),
+            classifier=str(_card(base, (file.classify or ClassifySection()).model)),
+            seed=file.study.seed,
+        )  # fmt: skip
+
+    return Stage(
+        "effect", section.model_dump() | {"seed": file.study.seed},
+        () if genes is None else (base / genes,), (folder / "effects" / "cards.parquet",),
+        ("measure", "classify", "latent", "gwas", "loci"), run,
+        ((folder / "loci" / "loci.parquet", "loci"), (folder / "gwas" / "factors", "gwas")),
     )  # fmt: skip
 
 

@@ -106,6 +106,13 @@ class LociSection(_Section):
     build: Literal["GRCh37", "GRCh38"] = "GRCh37"
 
 
+class EffectSection(_Section):
+    """most: loci that get a card, the strongest first; genes: a BED file, to draw them."""
+
+    most: Annotated[int, Field(ge=1)] = 6
+    genes: str | None = None
+
+
 class ReportSection(_Section):
     """The page has no settings."""
 
@@ -121,6 +128,7 @@ class StudyFile(_Section):
     latent: LatentSection | None = None
     gwas: GwasSection | None = None
     loci: LociSection | None = None
+    effect: EffectSection | None = None
     report: ReportSection | None = None
 
 
