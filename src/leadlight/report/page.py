@@ -23,6 +23,7 @@ from leadlight.report.beat_figures import draw_beats, draw_lead_beats
 from leadlight.report.examples import choose_examples, draw_example
 from leadlight.report.figures import draw_distributions, draw_identity, write_figure
 from leadlight.report.lead_figures import HIGHLIGHTED_LEAD, draw_leads
+from leadlight.report.loci_section import loci_section
 from leadlight.report.rendering import inline_png, render
 from leadlight.report.results import Results, read_results
 from leadlight.report.sentences import (
@@ -301,6 +302,7 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
         card_limits=[str(limit) for limit in results.card.get("limits", ())],
         completeness=sections.completeness_sentence(results),
         provenance=sections.provenance_rows(results),
+        loci=loci_section(results.study),
     )
 
 

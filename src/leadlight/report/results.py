@@ -110,14 +110,14 @@ def read_results(study: Path) -> Results:
             f"{study} holds neither a cohort nor findings, so there is nothing to report.",
             advice=f"Import recordings first: leadlight import FILES... --study {study}",
         )
-    tables = {name: _table(findings / f"{name}.parquet", _COLUMNS[name]) for name in _COLUMNS}
+    tables = {name: read_table(findings / f"{name}.parquet", _COLUMNS[name]) for name in _COLUMNS}
     rejects = study / "rejects.parquet"
     relevance = study / "relevance.zarr"
     folders = sorted(p for p in (study / "classify").glob("*") if p.is_dir())
     results = Results(
         study=study,
         cohort=open_cohort(study) if has_cohort else None,
-        rejects=_table(rejects, ("source", "reason")),
+        rejects=read_table(rejects, ("source", "reason")),
         records=tables["records"],
         leads=tables["leads"],
         beats=tables["beats"],
@@ -135,7 +135,12 @@ def read_results(study: Path) -> Results:
     return results
 
 
-def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
+def read_table(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
+    """A table of a study, None where it is not there.
+
+    Raises:
+        LeadlightError: it cannot be read, or lacks one of `columns`.
+    """
     if not path.is_file():
         return None
     try:
@@ -147,7 +152,7 @@ def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
     if absent := [name for name in columns if name not in table.columns]:
         raise LeadlightError(
             f"{path} lacks the columns {', '.join(absent)}.",
-            advice="It is of another version: run leadlight explain with --overwrite.",
+            advice="It is of another version: make it again with --overwrite.",
         )
     return table
 

@@ -387,6 +387,7 @@ def _report(file: StudyFile, folder: Path) -> Stage | None:
         write_report(folder, overwrite=overwrite)
 
     return Stage(
-        "report", {}, (), (folder / "report" / "index.html",), ("import", "classify", "explain"),
+        "report", {}, (), (folder / "report" / "index.html",),
+        ("import", "classify", "explain", "loci", "effect"),
         run, _cohort_needed(folder),
     )  # fmt: skip
