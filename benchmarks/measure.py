@@ -89,9 +89,8 @@ def network_on_median(beat: beats.MedianBeat) -> xr.DataArray:
 
 
 def normals(people: int, seed: int, noise: float) -> Iterator[SimulatedRecording]:
-    yield from simulate_recordings(
-        people, seed=seed, rhythms={"sinus": 1.0}, conductions={"normal": 1.0}, noise=noise
-    )
+    # No severities: nobody has a disease, a look-alike or ectopic beats.
+    yield from simulate_recordings(people, seed=seed, severities={}, noise=noise)
 
 
 def truth(one: SimulatedRecording) -> np.ndarray:
