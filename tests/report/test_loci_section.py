@@ -1,5 +1,7 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -54,6 +56,19 @@ def test_no_loci_and_nothing_found_are_two_things(study: Path) -> None:
     LOCI.drop("known").write_parquet(study / "loci" / "loci.parquet")
     with pytest.raises(LeadlightError, match="lacks the columns known"):
         loci_section(study)
+
+
+def test_inflation_stands_beside_the_loci_with_its_interval(study: Path) -> None:
+    (study / "gwas" / "factors").mkdir(parents=True)
+    p = np.random.default_rng(3).uniform(size=20_000) ** 1.2  # inflated
+    table = pl.DataFrame({"neg_log_10_p_value": -np.log10(p)})
+    table.write_parquet(study / "gwas" / "factors" / "joint.parquet")
+    found = loci_section(study)
+    assert found is not None
+    said = re.search(r"factors: λGC ([\d.]+) \[([\d.]+), ([\d.]+)\]", found["sentences"][-1])
+    assert said is not None
+    value, low, high = map(float, said.groups())
+    assert 1.0 < low < value < high
 
 
 def test_the_page_shows_loci_as_text(study: Path) -> None:

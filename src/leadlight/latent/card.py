@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
-from leadlight.atomic import write_text
+from leadlight.atomic import write_text, written_whole
 from leadlight.errors import LeadlightError, ModelMismatch
 
 CARD_FILE = "card.toml"
@@ -136,7 +136,8 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
     """Write safetensors; returns the file's SHA-256."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(ready)
-    path.write_bytes(content)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 

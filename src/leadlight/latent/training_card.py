@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from leadlight.atomic import written_whole
 from leadlight.classify.fitting import Fit
 from leadlight.latent.beats import Beats
 from leadlight.latent.card import CARD_FILE, LatentCard, ModelSection, Typical
@@ -78,4 +79,5 @@ def write_trained_on(path: Path, training: Sequence[Beats], deciding: Beats) -> 
     """`trained-on.parquet`: records of training and validation."""
     columns = ["record_id", "patient_id", "study", "split"]
     parts = [*(part.records for part in training), deciding.records]
-    pl.concat([part.select(columns) for part in parts]).write_parquet(path)
+    with written_whole(path) as partial:
+        pl.concat([part.select(columns) for part in parts]).write_parquet(partial)

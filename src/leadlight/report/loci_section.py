@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from leadlight.errors import LeadlightError
+from leadlight.genetics.inflation import genomic_inflation
 from leadlight.report.results import read_table
 
 _MOST_ROWS = 200
@@ -25,7 +27,8 @@ def loci_section(study: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     if not pl.scan_parquet(path).select(pl.len()).collect().item():
-        return {"rows": [], "sentences": ["No variant reaches the threshold."], "left_out": 0}
+        said = ["No variant reaches the threshold.", *_calibration(study)]
+        return {"rows": [], "sentences": said, "left_out": 0}
     table = read_table(path, _COLUMNS)
     assert table is not None
     table = table.sort("lead_neg_log_10_p_value", descending=True)
@@ -45,7 +48,7 @@ def loci_section(study: Path) -> dict[str, Any] | None:
     ]
     return {
         "rows": rows,
-        "sentences": _sentences(table),
+        "sentences": [*_sentences(table), *_calibration(study)],
         "left_out": max(0, table.height - _MOST_ROWS),
     }
 
@@ -61,6 +64,23 @@ def _cards(study: Path) -> Mapping[str, str]:
         for variant, card in made.select("lead_variant", "card").iter_rows()
         if (study / "effects" / card).is_file()
     }
+
+
+def _calibration(study: Path) -> list[str]:
+    """λGC with its interval of each set's joint test, where the study made it."""
+    said = []
+    for path in sorted((study / "gwas").glob("*/joint.parquet")):
+        values = pl.read_parquet(path, columns=["neg_log_10_p_value"]).to_series().to_numpy()
+        try:
+            found = genomic_inflation(values)
+        except LeadlightError:  # too few variants to speak of
+            continue
+        said.append(
+            f"Joint test of {path.parent.name}: λGC {found.lambda_gc:.3f} [{found.low:.3f}, "
+            f"{found.high:.3f}] over {found.n} variants. Chance alone gives 1; effects of many "
+            "variants raise it, and so do relatives and structure that covariates do not hold."
+        )
+    return said
 
 
 def _sentences(table: pl.DataFrame) -> list[str]:

@@ -354,12 +354,10 @@ def _effect(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.genetics.effect.stage import Files
         from leadlight.study.effect_cards import write_leading_cards
 
-        # People of the genotypes are found in the study where its records bear their names.
-        own = gwas.people == "record_id"
         files = Files(
-            gwas=folder / "gwas" / "factors", study=folder if own else None,
+            gwas=folder / "gwas" / "factors", study=folder,
             genotypes=tuple(base / path for path in gwas.genotypes),
-            covariates=base / gwas.covariates if own and gwas.covariates else None,
+            covariates=None if gwas.covariates is None else base / gwas.covariates,
             loci=folder / "loci", genes=None if genes is None else base / genes,
         )  # fmt: skip
         write_leading_cards(
