@@ -1,0 +1,109 @@
+"""What a whole study costs against its size: time, processor time, memory and disk, by stage.
+
+    python benchmarks/scale.py --folder /tmp/scale --people 1000 10000 --workers 2
+
+For each size, people with genomes and ECGs are simulated, and `leadlight run` goes through their
+study stage by stage, each as a process of its own. Seconds are by the clock, `cpu_s` of all its
+processes together, `peak_mb` of the largest of them, `disk_mb` what the stage added to the folder.
+Rows are appended to `scale.json` in the folder; a size that is there is not run again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STAGES = ("measure", "classify", "explain", "latent", "gwas", "loci", "effect", "report")
+STUDY_FILE = """\
+[study]
+folder = "."
+seed = 1
+workers = {workers}
+[measure]
+[classify]
+[explain]
+classes = ["AF", "LBBB"]
+most_per_group = 200
+[latent]
+[gwas]
+genotypes = ["genotypes/genotypes"]
+covariates = "covariates.parquet"
+[loci]
+[effect]
+most = 6
+[report]
+"""
+
+
+def run(command: list[str], folder: Path) -> dict[str, float]:
+    """Run a command to its end; what it cost."""
+    before = disk_mb(folder)
+    started = time.monotonic()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return {
+        "wall_s": round(time.monotonic() - started, 1),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+        "peak_mb": round(used.ru_maxrss / 1024, 0),
+        "disk_mb": round(disk_mb(folder) - before, 1),
+    }
+
+
+def disk_mb(folder: Path) -> float:
+    """Megabytes that the files of a folder take."""
+    return sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file()) / 1e6
+
+
+def study_of(folder: Path, people: int, variants: int, workers: int) -> list[dict[str, object]]:
+    """One size: simulate it, then every stage of its study."""
+    study = folder / f"people-{people}"
+    leadlight = [sys.executable, "-m", "leadlight.cli.app"]
+    rows: list[dict[str, object]] = []
+    done = study / "scale-rows.json"
+    if done.exists():
+        rows = json.loads(done.read_text())
+
+    def step(name: str, command: list[str]) -> None:
+        if any(row["stage"] == name for row in rows):
+            return
+        row = {"people": people, "variants": variants, "workers": workers, "stage": name}
+        rows.append(row | run(command, study))
+        done.write_text(json.dumps(rows, indent=1))
+        print(rows[-1], flush=True)
+
+    step(
+        "simulate",
+        [*leadlight, "simulate", "--study", str(study), "--people", str(people), "--variants",
+         str(variants), "--workers", str(workers), "--quiet"],
+    )  # fmt: skip
+    (study / "study.toml").write_text(STUDY_FILE.format(workers=workers))
+    for stage in STAGES:
+        step(stage, [*leadlight, "run", str(study), "--only", stage, "--quiet"])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--people", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--variants", type=int, default=20_000)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    out = given.folder / "scale.json"
+    rows = json.loads(out.read_text()) if out.exists() else []
+    for people in given.people:
+        if any(row["people"] == people for row in rows):
+            continue
+        rows += study_of(given.folder, people, given.variants, given.workers)
+        out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
