@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from leadlight import __version__
 
 
-def render(template: str, *, script: str | None = None, **values: Any) -> str:
+def render(
+    template: str,
+    *,
+    scripts: Sequence[str] = (),
+    script_data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> str:
     """A page from a template that extends `base.html`.
 
     The page's policy allows no source but inlined pictures, and no style or script but its own, by
@@ -19,23 +27,32 @@ def render(template: str, *, script: str | None = None, **values: Any) -> str:
 
     Args:
         template: its file name.
-        script: the file name of the page's script, if it has one.
+        scripts: file names of the page's scripts, in the order that they run.
+        script_data: what scripts read: name to a JSON-ready value, which stands in the page as
+            `<script type="application/json" id="data-NAME">`.
         values: what the template asks for; a value that is not given is an error.
     """
-    style = _template("page.css")
+    style = template_text("page.css")
     policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
     policy += f"style-src '{_hash(style)}'"
-    code = ""
-    if script is not None:
-        code = _template(script)
-        policy += f"; script-src '{_hash(code)}'"
+    codes = [template_text(name) for name in scripts]
+    if codes:
+        policy += "; script-src " + " ".join(f"'{_hash(code)}'" for code in codes)
     environment = Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined,
+        loader=FunctionLoader(template_text), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template(template).render(
-        version=__version__, style=style, script=code, policy=policy, **values
-    )
+        version=__version__, style=style, scripts=codes, policy=policy,
+        script_data={name: script_json(value) for name, value in (script_data or {}).items()},
+        **values,
+    )  # fmt: skip
+
+
+def script_json(value: Any) -> str:
+    """A value as JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def inline_png(png: Path) -> str:
@@ -43,10 +60,11 @@ def inline_png(png: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode('ascii')}"
 
 
+def template_text(name: str) -> str:
+    """The text of a file among the templates."""
+    return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")
+
+
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _template(name: str) -> str:
-    return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")
