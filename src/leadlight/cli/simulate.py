@@ -41,6 +41,15 @@ def simulate(
     keep_trees: Annotated[
         bool, typer.Option("--keep-trees", help="Keep the tree sequences in truth/trees.")
     ] = False,
+    strength: Annotated[
+        float,
+        typer.Option(
+            "--strength",
+            min=0.0,
+            max=4.0,
+            help="Factor on what planted variants explain; above 1 for few people.",
+        ),
+    ] = 1.0,
     rate_hz: Annotated[
         float, typer.Option("--rate-hz", min=100, max=2000, help="Samples per second.")
     ] = 500.0,
@@ -81,6 +90,7 @@ def simulate(
         dosages=dosages,
         formats=tuple(name.strip() for name in formats.split(",")),
         keep_trees=keep_trees,
+        strength=strength,
     )
     cohort = simulate_cohort(
         study,

@@ -134,7 +134,12 @@ def read_variants(parts: Path, chromosomes: Sequence[int]) -> pl.DataFrame:
 
 
 def draw_effects(
-    parts: Path, variants: pl.DataFrame, n_people: int, sex: npt.NDArray[np.str_], seed: int
+    parts: Path,
+    variants: pl.DataFrame,
+    n_people: int,
+    sex: npt.NDArray[np.str_],
+    seed: int,
+    strength: float = 1.0,
 ) -> pl.DataFrame:
     """Choose the variants that act and their effects.
 
@@ -147,6 +152,7 @@ def draw_effects(
         variants: of `read_variants`.
         n_people, sex: the people whose calls they are.
         seed: of the study.
+        strength: factor on what planted variants and rare ones explain of a variance.
 
     Returns:
         One row per variant and outcome: the columns of `EFFECTS_SCHEMA`, `sex` null where it acts
@@ -156,7 +162,7 @@ def draw_effects(
         (pl.col("alternative_count") / (2 * n_people)).alias("frequency")
     ).with_columns(pl.min_horizontal("frequency", 1 - pl.col("frequency")).alias("minor"))
     rng = np.random.default_rng([seed, 0, 10])
-    rows = _planted_rows(parts, table, rng) + _rare_rows(table, rng)
+    rows = _planted_rows(parts, table, rng, strength) + _rare_rows(table, rng, strength)
     effects = pl.DataFrame(rows, schema=EFFECTS_SCHEMA)
     background = _background_rows(
         table, set(effects["variant"]), np.random.default_rng([seed, 0, 11])
@@ -235,7 +241,7 @@ def _observed_scale(outcome: str) -> float:
 
 
 def _planted_rows(
-    parts: Path, table: pl.DataFrame, rng: np.random.Generator
+    parts: Path, table: pl.DataFrame, rng: np.random.Generator, strength: float
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     chosen: dict[str, dict[str, Any]] = {}
@@ -266,7 +272,7 @@ def _planted_rows(
         )  # fmt: skip
         p = float(variant["frequency"])
         for outcome, share in planted.variance.items():
-            beta = sign * np.sign(share) * np.sqrt(abs(share) / (2 * p * (1 - p)))
+            beta = sign * np.sign(share) * np.sqrt(strength * abs(share) / (2 * p * (1 - p)))
             rows.append(_row(variant, outcome, kind, planted.name, planted.sex, float(beta)))
     return rows
 
@@ -286,7 +292,9 @@ def _unlinked(parts: Path, near: pl.DataFrame, first: Mapping[str, Any]) -> dict
     return candidates.row(int(np.argmin(r_squared[at])), named=True)
 
 
-def _rare_rows(table: pl.DataFrame, rng: np.random.Generator) -> list[dict[str, object]]:
+def _rare_rows(
+    table: pl.DataFrame, rng: np.random.Generator, strength: float
+) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for gene in RARE_VARIANT_GENES:
         inside = table.filter((pl.col("gene") == gene) & (pl.col("minor") < _RARE_BELOW))
@@ -305,7 +313,7 @@ def _rare_rows(table: pl.DataFrame, rng: np.random.Generator) -> list[dict[str, 
         if together == 0:
             continue
         for outcome, share in RARE_VARIANCE[gene].items():
-            beta = np.sign(share) * np.sqrt(abs(share) / together) * weight
+            beta = np.sign(share) * np.sqrt(strength * abs(share) / together) * weight
             # The rarer allele does the harm, be it the derived one or not.
             beta = np.clip(beta, -_LARGEST_RARE_EFFECT, _LARGEST_RARE_EFFECT)
             beta = np.where(p < 0.5, beta, -beta)

@@ -49,6 +49,9 @@ _PEDIGREE, _ENVIRONMENT, _LIABILITY, _NULL, _DEGRADING = 20, 21, 22, 23, 24
 # How well imputed dosages follow the genotypes: squared correlation, drawn for each variant.
 _DOSAGE_R_SQUARED = (0.5, 0.99)
 
+# What planted variants explain, times this, stays below each trait's heritability.
+_MOST_STRENGTH = 4.0
+
 PREFIX = "genotypes"
 
 
@@ -65,6 +68,8 @@ class Genomes:
         dosages: store imputed dosages in the pgen instead of the calls themselves.
         formats: of the files, among `genotype_files.FORMATS`.
         keep_trees: also keep the tree sequences, in `truth/trees/`.
+        strength: factor on the share of a variance that planted and rare variants explain; above 1
+            they show in fewer people than they would in life.
     """
 
     variants: int = 50_000
@@ -75,6 +80,7 @@ class Genomes:
     dosages: bool = False
     formats: tuple[str, ...] = ("pgen",)
     keep_trees: bool = False
+    strength: float = 1.0
 
     def checked(self, people: int) -> list[Stretch]:
         """The stretches to simulate.
@@ -96,6 +102,11 @@ class Genomes:
                     f"A share of {value:g} {name} was asked for.",
                     advice=f"Ask for a share from 0 to {most:g}.",
                 )
+        if not 0.0 <= self.strength <= _MOST_STRENGTH:
+            raise LeadlightError(
+                f"Effects of {self.strength:g} times their strength were asked for.",
+                advice=f"Ask for 0 to {_MOST_STRENGTH:g}: more would exceed the heritabilities.",
+            )
         if people < 20:
             raise LeadlightError(
                 f"{people} people are too few for genomes.",
@@ -206,7 +217,7 @@ def _make_tables(
     environment = covariates.draw_environment(
         people, home, np.random.default_rng([seed, 0, _ENVIRONMENT])
     )
-    acting = effects.draw_effects(parts, variants, count, people.sex, seed)
+    acting = effects.draw_effects(parts, variants, count, people.sex, seed, genomes.strength)
     genetic = effects.genetic_scores(parts, variants, acting, people.sex)
     noise = np.random.default_rng([seed, 0, _LIABILITY])
     residual = np.concatenate(
@@ -300,6 +311,7 @@ def _write_architecture(
                     "coordinates": "GRCh37",
                     "megabases_per_chromosome": genomes.megabases,
                     "effect_allele": "the alternative (derived) allele",
+                    "strength_of_planted_effects": genomes.strength,
                 },
                 # The same bytes need the same versions.
                 "made_with": {name: version(name) for name in ("msprime", "tskit", "pgenlib")},
