@@ -286,7 +286,7 @@ def _render(results: Results, figures: list[dict[str, Any]]) -> str:
     made = describe("report", {})
     return render(
         "page.html",
-        scripts=["page.js"],
+        scripts=["base.js", "page.js"],
         study=results.study.resolve().name,
         made_at=made["made_at"],
         model=results.model_name,

@@ -32,3 +32,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+Leadlight.place();
