@@ -14,20 +14,26 @@ def demo(
         Path, typer.Option("--study", metavar="DIR", help="Where the demo's study goes.")
     ] = Path("demo-study"),
     people: Annotated[
-        int, typer.Option("--people", min=30, help="Simulated people beside the real ECG.")
-    ] = 160,
+        int, typer.Option("--people", min=30, help="Simulated people with genomes.")
+    ] = 1200,
+    patients: Annotated[
+        int, typer.Option("--patients", min=30, help="Simulated patients without genomes.")
+    ] = 140,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same people.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 2,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Explain a real 12-lead ECG and a small simulated cohort; needs no data and no network.
+    """The whole system on a simulated cohort with genomes and one real ECG; needs no data.
 
     The real ECG is the one that comes with the pydicom package; the page says what is simulated.
     """
-    from leadlight.demo import run_demo
+    from leadlight.study.demo import run_demo
 
     set_quiet(quiet)
-    done = run_demo(study, people=people, seed=seed, overwrite=overwrite)
+    done = run_demo(
+        study, people=people, patients=patients, seed=seed, workers=workers, overwrite=overwrite
+    )
     typer.echo(f"The page: {done.page.resolve()}")
-    print_summary(json_, done.summary | {"page": str(done.page)})
+    print_summary(json_, done.as_json())

@@ -59,10 +59,8 @@ def run(
     print_summary(json_, done.as_json())
 
 
-def _long(seconds: float | None) -> str:
+def _long(seconds: float) -> str:
     """A duration in words of one unit."""
-    if seconds is None:
-        return "unknown"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -38,14 +38,14 @@ class Step:
         action: "run" it, "go on" with one that was cut off, or "leave" it as it is.
         why: in words.
         replaces: whether results that an earlier run of this stage made are replaced.
-        seconds: estimate; None where nothing is known.
+        seconds: estimate.
     """
 
     stage: Stage
     action: Action
     why: str
     replaces: bool
-    seconds: float | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def plan_study(
     state = _state(folder)
     steps: list[Step] = []
     anew: set[str] = set()
+    records = _expected(stages, folder)
     for stage in stages:
         if only and stage.name not in only:
             continue
-        step = _step(stage, state, anew, folder, overwrite)
+        step = _step(stage, state, anew, records, overwrite)
         if step.action != "leave":
             anew.add(stage.name)
         steps.append(step)
@@ -132,7 +133,7 @@ def run_study(path: Path, *, only: Sequence[str] = (), overwrite: bool = False) 
 
 
 def _step(
-    stage: Stage, state: Mapping[str, Any], anew: set[str], folder: Path, overwrite: bool
+    stage: Stage, state: Mapping[str, Any], anew: set[str], records: int, overwrite: bool
 ) -> Step:
     for path in stage.inputs:
         if not path.exists():
@@ -140,7 +141,7 @@ def _step(
                 f"[{stage.name}] {path} does not exist.", advice="Correct the study file."
             )
     entry = state.get(stage.name)
-    seconds = _estimate(stage, entry, folder)
+    seconds = _estimate(stage, entry, records)
     there = [path for path in stage.outputs if path.exists()]
     before = [name for name in stage.after if name in anew]
     if entry is None:
@@ -186,22 +187,27 @@ def _look(path: Path) -> list[Any]:
     return [path.name, len(found), sha256(json.dumps(found).encode()).hexdigest()]
 
 
-def _estimate(stage: Stage, entry: Mapping[str, Any] | None, folder: Path) -> float | None:
-    """Seconds: as long as the last run took, or by the number of records."""
-    records = _records(folder)
+def _estimate(stage: Stage, entry: Mapping[str, Any] | None, records: int) -> float:
+    """Seconds: as long as the last run took, or by what the stage has to do."""
     if entry is not None and entry.get("seconds"):
         before = entry.get("records") or 0
         scale = records / before if records and before else 1.0
         return float(entry["seconds"]) * scale
-    if stage.second_per_record is None:
-        return None
-    if stage.name == "import":
-        from leadlight.cohort.sources import find_sources
+    return stage.estimate(records)
 
-        labels = stage.parameters.get("labels")
-        sources = stage.inputs[: len(stage.inputs) - bool(labels)]
-        return stage.second_per_record * len(find_sources(sources).paths)
-    return stage.second_per_record * records if records else None
+
+def _expected(stages: Sequence[Stage], folder: Path) -> int:
+    """How many records there are, or how many sources to import."""
+    from leadlight.cohort.sources import find_sources
+
+    records = _records(folder)
+    for stage in stages:
+        if stage.name == "import" and not records:
+            labels = stage.parameters.get("labels")
+            sources = stage.inputs[: len(stage.inputs) - bool(labels)]
+            there = [path for path in sources if path.exists()]
+            return len(find_sources(there).paths) if there else 0
+    return records
 
 
 def _records(folder: Path) -> int:

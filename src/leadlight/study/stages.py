@@ -25,7 +25,7 @@ class Stage:
         run: does the work: whether to replace results that are there, and when this run of the
             stage was begun (seconds since the epoch), which is before now where it was cut off.
         needs: result of an earlier stage without which it cannot run, and the stage's name.
-        second_per_record: processor time, to estimate with, where it hangs on records.
+        estimate: seconds for so many records when it was never done here; measured on one core.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Stage:
     outputs: tuple[Path, ...]
     after: tuple[str, ...]
     run: Callable[[bool, float], None]
+    estimate: Callable[[int], float]
     needs: tuple[tuple[Path, str], ...] = ()
-    second_per_record: float | None = None
 
 
 def stages_of(file: StudyFile, base: Path) -> list[Stage]:
@@ -93,7 +93,8 @@ def _import(file: StudyFile, base: Path, folder: Path) -> Stage | None:
 
     return Stage(
         "import", section.model_dump(), (*sources, *([labels] if labels else [])),
-        (folder / "records.parquet", folder / "cohort.zarr"), (), run, second_per_record=0.012,
+        (folder / "records.parquet", folder / "cohort.zarr"), (), run,
+        lambda records: 2 + 0.012 * records,
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _measure(file: StudyFile, folder: Path) -> Stage | None:
     return Stage(
         "measure", section.model_dump(), (),
         (folder / "measurements.parquet", folder / "beats.zarr"), ("import",), run,
-        _cohort_needed(folder), second_per_record=0.03,
+        lambda records: 3 + 0.03 * records / file.study.workers, _cohort_needed(folder),
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def _classify(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     return Stage(
         "classify", section.model_dump() | {"seed": file.study.seed},
         _card_input(base, section.model), (folder / "classify",), ("import",), run,
-        _cohort_needed(folder), second_per_record=0.03,
+        lambda records: 3 + 0.012 * records, _cohort_needed(folder),
     )  # fmt: skip
 
 
@@ -155,6 +156,11 @@ def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     if section is None:
         return None
     model = (file.classify or ClassifySection()).model
+    groups = len(section.classes) + 1
+
+    def explained(records: int) -> float:
+        most = records if section.most_per_group is None else groups * section.most_per_group
+        return 5 + 0.5 * min(records, most)
 
     def run(overwrite: bool, begun: float) -> None:
         from leadlight.classify.models import load_model
@@ -170,8 +176,7 @@ def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     return Stage(
         "explain", section.model_dump() | {"seed": file.study.seed, "model": model},
         _card_input(base, model), (folder / "findings", folder / "relevance.zarr"),
-        ("import", "classify"), run, ((folder / "classify", "classify"),),
-        second_per_record=0.5,
+        ("import", "classify"), run, explained, ((folder / "classify", "classify"),),
     )  # fmt: skip
 
 
@@ -189,7 +194,7 @@ def _latent(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     return Stage(
         "latent", section.model_dump(), _card_input(base, section.model),
         (factors_of(file, base, folder),), ("measure",), run,
-        ((folder / "beats.zarr", "measure"),), second_per_record=0.0002,
+        lambda records: 3 + 0.0002 * records, ((folder / "beats.zarr", "measure"),),
     )  # fmt: skip
 
 
@@ -229,6 +234,7 @@ def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         (*_files_of(genotypes), *([covariates] if covariates else [])),
         tuple(folder / "gwas" / label / "summary.json" for label in section.traits),
         ("import", "measure", "latent"), run,
+        lambda _: len(section.traits) * (8 + 0.02 * _megabytes(genotypes)),
         tuple(tables[label] for label in section.traits),
     )  # fmt: skip
 
@@ -240,6 +246,10 @@ def _files_of(genotypes: list[Path]) -> list[Path]:
         named = [path] if path.exists() else sorted(path.parent.glob(path.name + ".*"))
         found += named or [path]
     return found
+
+
+def _megabytes(genotypes: list[Path]) -> float:
+    return sum(p.stat().st_size for p in _files_of(genotypes) if p.is_file()) / 1e6
 
 
 def associate_set(
@@ -296,6 +306,7 @@ def _loci(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         )
     inputs = [base / text.rpartition("=")[2] for text in section.results]
     inputs += _files_of([base / path for path in section.genotypes])
+    linkage = [base / path for path in section.genotypes or (gwas.genotypes if gwas else ())]
     if section.genes is not None:
         inputs.append(base / section.genes)
 
@@ -305,7 +316,7 @@ def _loci(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     needs = () if section.results else ((folder / "gwas", "gwas"),)
     return Stage(
         "loci", section.model_dump(), tuple(inputs), (folder / "loci" / "loci.parquet",),
-        ("gwas",), run, needs,
+        ("gwas",), run, lambda _: 12 + 0.02 * _megabytes(linkage), needs,
     )  # fmt: skip
 
 
@@ -370,7 +381,7 @@ def _effect(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     return Stage(
         "effect", section.model_dump() | {"seed": file.study.seed},
         () if genes is None else (base / genes,), (folder / "effects" / "cards.parquet",),
-        ("measure", "classify", "latent", "gwas", "loci"), run,
+        ("measure", "classify", "latent", "gwas", "loci"), run, lambda _: 4 + 6 * section.most,
         ((folder / "loci" / "loci.parquet", "loci"), (folder / "gwas" / "factors", "gwas")),
     )  # fmt: skip
 
@@ -387,5 +398,5 @@ def _report(file: StudyFile, folder: Path) -> Stage | None:
     return Stage(
         "report", {}, (), (folder / "report" / "index.html",),
         ("import", "classify", "explain", "loci", "effect"),
-        run, _cohort_needed(folder),
+        run, lambda _: 25, _cohort_needed(folder),
     )  # fmt: skip
