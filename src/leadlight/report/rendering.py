@@ -27,12 +27,15 @@ def render(
 
     Args:
         template: its file name.
-        scripts: file names of the page's scripts, in the order that they run.
+        scripts: file names of the page's scripts, in the order that they run; a script that has a
+            style of its own (`explorer.css` beside `explorer.js`) brings it along.
         script_data: what scripts read: name to a JSON-ready value, which stands in the page as
             `<script type="application/json" id="data-NAME">`.
         values: what the template asks for; a value that is not given is an error.
     """
-    style = template_text("page.css")
+    style = "\n".join(
+        [template_text("page.css"), *(s for name in scripts if (s := _style_of(name)))]
+    )
     policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
     policy += f"style-src '{_hash(style)}'"
     codes = [template_text(name) for name in scripts]
@@ -63,6 +66,11 @@ def inline_png(png: Path) -> str:
 def template_text(name: str) -> str:
     """The text of a file among the templates."""
     return (resources.files("leadlight.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _style_of(script: str) -> str:
+    path = resources.files("leadlight.report") / "templates" / script.replace(".js", ".css")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _hash(text: str) -> str:
