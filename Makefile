@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 # Write the lock anew from what pyproject.toml asks for.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet "torch==2.13.0" "setuptools>=77" ".[dev,simulate]"
+	.venv-lock/bin/python -m pip install --quiet "torch==2.13.0" "setuptools>=77" ".[dev,docs,simulate,workflow]"
 	{ sed -n '/^#/p' requirements.lock; .venv-lock/bin/python -m pip freeze --all --exclude leadlight \
 	  --exclude pip | sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock && rm -rf .venv-lock
