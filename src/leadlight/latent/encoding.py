@@ -19,6 +19,7 @@ from leadlight.ecg.leads import INDEPENDENT_LEADS
 from leadlight.errors import LeadlightError, UnreadableRecording
 from leadlight.latent.beats import Beats, beats_of_arrays, gather_beats, own_samples, stream_beats
 from leadlight.latent.choosing import match_factors
+from leadlight.latent.decoder_file import ensure_decoder
 from leadlight.latent.model import Encoding, LatentModel
 from leadlight.latent.settings import LatentSettings
 from leadlight.latent.training import train
@@ -60,7 +61,8 @@ def encode_study(
 
     Writes `latent/<model>/factors.parquet`: `record_id`, one column per factor (null where there is
     no whole median beat), `error_uv` (root mean square, own samples), `distance` (Mahalanobis),
-    `flags` (see `flags_of`), and `factors-provenance.json`.
+    `flags` (see `flags_of`), `factors-provenance.json`, and the decoder for pages
+    (`decoder_file.py`), which stays out where `out` says another place.
 
     Raises:
         LeadlightError: the study has no median beats, or factors are there already.
@@ -76,7 +78,10 @@ def encode_study(
                 yield factor_table(model, found, names[rows.start : rows.stop], whole)
                 progress.step(len(rows))
 
-    return _write(target, model, chunks(), [study / "measurements.parquet"])
+    summary = _write(target, model, chunks(), [study / "measurements.parquet"])
+    if out is None:
+        ensure_decoder(study, model)
+    return summary
 
 
 def encode_files(
@@ -207,6 +212,7 @@ def encode_out_of_fold(
     matched_table = pl.DataFrame(matches, schema=["fold", "factor", "r"], orient="row")
     with written_whole(target.with_name("fold-matches.parquet")) as partial:
         matched_table.write_parquet(partial)
+    ensure_decoder(study, model)
     return summary, matched_table
 
 
