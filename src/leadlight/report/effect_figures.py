@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
@@ -90,19 +91,33 @@ def paper(panel: Axes, limit: float) -> None:
     panel.set_facecolor(PAPER)
     step = nice_step(limit / 3)
     panel.xaxis.set_major_locator(MultipleLocator(200))
-    panel.xaxis.set_minor_locator(MultipleLocator(20))
     panel.yaxis.set_major_locator(MultipleLocator(step))
-    panel.yaxis.set_minor_locator(MultipleLocator(step / 5))
-    panel.grid(which="minor", color=FINE, lw=0.35, zorder=0)
-    panel.grid(which="major", axis="y", color=BOLD, lw=0.6, zorder=0)
-    for at in range(-1000, 1001, 100):
-        panel.axvline(at, color=BOLD, lw=0.6, zorder=0)
+    # Lines of our own: ticks for each of them would take most of the time of drawing.
+    high = np.arange(0, limit * 1.0001, step)
+    fine = np.arange(0, limit * 1.0001, step / 5)
+    _rule(panel, np.arange(-1000, 1001, 20), np.unique([-fine, fine]), limit, FINE, 0.35)
+    _rule(panel, np.arange(-1000, 1001, 100), np.unique([-high, high]), limit, BOLD, 0.6)
     panel.axhline(0, color="#8c8c8c", lw=0.7, zorder=1)
     panel.set_axisbelow(True)
     for side in panel.spines.values():
         side.set_color("#d8c9c2")
         side.set_linewidth(0.6)
     panel.tick_params(which="both", labelsize=7.5, colors=MUTED, length=0)
+
+
+def _rule(
+    panel: Axes,
+    times_ms: npt.NDArray[np.integer],
+    heights_uv: npt.NDArray[np.floating],
+    limit: float,
+    colour: str,
+    width: float,
+) -> None:
+    """Upright lines at some times and level ones at some heights."""
+    lines = [[(at, -limit), (at, limit)] for at in times_ms]
+    lines += [[(times_ms[0], at), (times_ms[-1], at)] for at in heights_uv]
+    ruled = LineCollection(lines, colors=colour, linewidths=width, zorder=0)
+    panel.add_collection(ruled, autolim=False)
 
 
 def nice_step(size: float) -> float:
