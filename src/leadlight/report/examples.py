@@ -103,7 +103,7 @@ def draw_example(
         The figure, and (lead, time_s, mv, relevance) of what it draws.
     """
     rate_hz = float(attributes["rate_hz"])
-    signal_mv, relevance = _on_same_samples(recording, relevance, rate_hz, attributes)
+    signal_mv, relevance = _on_same_samples(recording, relevance, attributes)
     figure = draw_ecg(
         signal_mv, rate_hz, relevance=relevance, title=title, smoothing_ms=SMOOTHING_MS
     )
@@ -120,29 +120,60 @@ def draw_example(
     return figure, data
 
 
-def _on_same_samples(
-    recording: Recording, relevance: xr.DataArray, rate_hz: float, attributes: Mapping[str, Any]
-) -> tuple[xr.DataArray, xr.DataArray]:
+@dataclass(frozen=True)
+class SeenPart:
+    """Which part of a record a model saw, at the model's rate.
+
+    Attributes:
+        signal_mv: (lead, sample) the record from its first to its last value, at the model's rate.
+        start_s: time in the recording of its first sample.
+        first: the first of its samples that the model saw.
+        n: how many it saw.
+        before: where the first one lies in the model's input.
+    """
+
+    signal_mv: xr.DataArray
+    start_s: float
+    first: int
+    n: int
+    before: int
+
+
+def seen_part(recording: Recording, room: int, attributes: Mapping[str, Any]) -> SeenPart:
+    """Where a record lies in a model's input of `room` samples.
+
+    Args:
+        recording: as the cohort holds it.
+        room: samples of the input.
+        attributes: see `draw_example`.
+    """
+    rate_hz = float(attributes["rate_hz"])
     present = np.flatnonzero(np.isfinite(recording.signal_mv.values).any(axis=0))
     first, last = (int(present[0]), int(present[-1]) + 1) if present.size else (0, 1)
     at_rate = resample(
         recording.signal_mv.isel(sample=slice(first, last)), recording.rate_hz, rate_hz
     )
-    n, room = at_rate.sizes["sample"], relevance.sizes["sample"]
+    n = at_rate.sizes["sample"]
     cut = max(n - room, 0) // 2 if attributes.get("crop", "centre") == "centre" else 0
     lacking = max(room - n, 0)
     padding = str(attributes.get("padding", "both"))
     before = {"both": lacking // 2, "start": lacking, "end": 0}.get(padding, lacking // 2)
     length = min(n, room)
+    start_s = first / recording.rate_hz
     if "first_valid" in attributes and "n_valid" in attributes:
         before = int(attributes["first_valid"])
         length = min(int(attributes["n_valid"]), n)
         if "start_s" in attributes:
-            cut = max(
-                round((float(attributes["start_s"]) - first / recording.rate_hz) * rate_hz), 0
-            )
+            cut = max(round((float(attributes["start_s"]) - start_s) * rate_hz), 0)
         length = min(length, n - cut)
+    return SeenPart(at_rate, start_s, cut, length, before)
+
+
+def _on_same_samples(
+    recording: Recording, relevance: xr.DataArray, attributes: Mapping[str, Any]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    seen = seen_part(recording, relevance.sizes["sample"], attributes)
     return (
-        at_rate.isel(sample=slice(cut, cut + length)),
-        relevance.isel(sample=slice(before, before + length)),
+        seen.signal_mv.isel(sample=slice(seen.first, seen.first + seen.n)),
+        relevance.isel(sample=slice(seen.before, seen.before + seen.n)),
     )
