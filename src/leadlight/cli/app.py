@@ -23,6 +23,7 @@ from leadlight.cli.measure import measure
 from leadlight.cli.phewas import phewas
 from leadlight.cli.report import report
 from leadlight.cli.run import run
+from leadlight.cli.shards import shards_app
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
 from leadlight.errors import LeadlightError
@@ -59,6 +60,7 @@ app.command("effect")(effect)
 app.command("heritability")(heritability)
 app.add_typer(card_app, name="card")
 app.add_typer(latent_app, name="latent")
+app.add_typer(shards_app, name="shards")
 
 
 def _print_version(asked: bool) -> None:

@@ -143,7 +143,7 @@ def finish(store: Path, record_ids: pl.Series, longest: int, longest_cart: int =
     """
     group = zarr.open_group(store, mode="r+")
     for name, samples in (("signal", longest), ("cart_beat", longest_cart)):
-        if name in group and not samples:
+        if name == "cart_beat" and name in group and not samples:
             del group[name]
         elif name in group:
             array = group[name]

@@ -5,12 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
+from leadlight.atomic import written_whole
 from leadlight.cohort.labels import PTBXL_TABLE, LabelTable, read_label_table
 from leadlight.ecg.formats import find_recordings
 from leadlight.errors import LeadlightError
 
 # PTB-XL's table lies three folders above its signals: records500/00000/00001_hr.hea.
 _LEVELS_UP = 4
+_TABLE = {"path": pl.String(), "record_id": pl.String()}
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,14 @@ class Sources:
 def find_sources(sources: Sequence[Path]) -> Sources:
     """All recordings of files, folders and lists, in the order given and sorted within a folder.
 
+    A list that is a table (`.parquet`) has the columns `path` and `record_id`; it is taken in its
+    own order, alone, and its names are kept (`write_sources` makes one).
+
     Raises:
         LeadlightError: when a source is absent, or when there is no recording at all.
     """
+    if any(source.suffix == ".parquet" for source in sources):
+        return _read_sources(sources)
     found: dict[Path, Path] = {}
     n_repeated = 0
     for source in sources:
@@ -59,6 +68,35 @@ def find_sources(sources: Sequence[Path]) -> Sources:
         collisions=tuple(sorted(stem for stem, count in stems.items() if count > 1)),
         n_repeated=n_repeated,
     )
+
+
+def write_sources(files: Sources, rows: slice, out: Path) -> None:
+    """Write some of the files, with the names that they have among all, as a table to import."""
+    table = {
+        "path": [str(path.absolute()) for path in files.paths[rows]],
+        "record_id": list(files.record_ids[rows]),
+    }
+    with written_whole(out) as partial:
+        pl.DataFrame(table, schema=_TABLE).write_parquet(partial)
+
+
+def _read_sources(sources: Sequence[Path]) -> Sources:
+    if len(sources) > 1:
+        raise LeadlightError(
+            f"{sources[0]} and {len(sources) - 1} more sources are given.",
+            advice="Import a table of files alone.",
+        )
+    try:
+        table = pl.read_parquet(sources[0], columns=list(_TABLE))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LeadlightError(
+            f"{sources[0]} is no table of files: {str(error).splitlines()[0]}.",
+            advice="It has the columns path and record_id.",
+        ) from error
+    paths = tuple(Path(path) for path in table["path"])
+    if not paths or table["record_id"].n_unique() < len(paths):
+        raise LeadlightError(f"{sources[0]} names no file, or two of one record_id.")
+    return Sources(paths, tuple(table["record_id"]), (), 0)
 
 
 def name_records(paths: Sequence[Path]) -> list[str]:

@@ -85,7 +85,10 @@ def association_people(
     adjusted = None if covariates is None else read_person_table(covariates, categories=True)
     matched = match_people(source.people, described, adjusted)
     if scans.settings.get("principal_components"):
-        matched = _with_components(source, matched, scans)
+        count = int(scans.settings["principal_components"])
+        matched = with_written_components(
+            source, matched, scans.folder / "components.parquet", count
+        )
     if scans.settings.get("transform") == "rank-normal":
         columns = [rank_normal(column) for column in matched.traits.T]
         matched = replace(matched, traits=np.stack(columns, axis=1))
@@ -130,14 +133,18 @@ def _shared(phenotypes: Path, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _with_components(source: GenotypeSource, matched: Matched, scans: ScanSet) -> Matched:
-    path = scans.folder / "components.parquet"
+def with_written_components(
+    source: GenotypeSource, matched: Matched, path: Path, count: int
+) -> Matched:
+    """The people who have principal components in `path`, these among their covariates.
+
+    Raises LeadlightError where the table is absent.
+    """
     if not path.is_file():
         raise LeadlightError(
             f"{path} is absent, the principal components that the association used.",
             advice="Keep it beside the summary statistics, or leave out --phenotypes.",
         )
-    count = int(scans.settings["principal_components"])
     table = read_person_table(path, [f"PC{k + 1}" for k in range(count)])
     keys = zip(table.family_ids or [""] * len(table.person_ids), table.person_ids, strict=True)
     where = {key if table.family_ids else key[1]: i for i, key in enumerate(keys)}

@@ -1,5 +1,6 @@
 """The people and variants of a genotype file: `.pvar`, `.bim`, `.psam` and `.fam` tables."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,15 +136,21 @@ def read_people(path: Path) -> People:
 def sorted_order(variants: Variants) -> npt.NDArray[np.int64] | None:
     """The order of the variants by chromosome and position; None where it is the file's own."""
     chromosome = variants.table["chromosome"].combine_chunks()
-    rank = {name: i for i, name in enumerate([*map(str, range(1, 23)), "X", "Y", "MT"])}
     names = chromosome.dictionary.to_pylist()
-    others = {name: len(rank) + i for i, name in enumerate(sorted(set(names) - set(rank)))}
-    ranks = np.array([(rank | others)[name] for name in names], dtype=np.int64)
+    rank = chromosome_rank(names)
+    ranks = np.array([rank[name] for name in names], dtype=np.int64)
     key = ranks[chromosome.indices.to_numpy()] << 40
     key += variants.table["base_pair_location"].to_numpy()
     if np.all(key[1:] >= key[:-1]):
         return None
     return np.argsort(key, kind="stable")
+
+
+def chromosome_rank(names: Iterable[str]) -> dict[str, int]:
+    """Where chromosomes stand in a table: numbers, X, Y, MT, then others by name."""
+    rank = {name: i for i, name in enumerate([*map(str, range(1, 23)), "X", "Y", "MT"])}
+    others = sorted(set(names) - set(rank))
+    return rank | {name: len(rank) + i for i, name in enumerate(others)}
 
 
 def _variant_table(

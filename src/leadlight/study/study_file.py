@@ -28,10 +28,12 @@ class StudySection(_Section):
 
 
 class ImportSection(_Section):
-    """sources: files, folders or lists of ECGs; labels: a table of diagnoses."""
+    """sources: files, folders or lists of ECGs; labels: a table of diagnoses; shard: they are a
+    part of a larger import (see `study.shards`)."""
 
     sources: Annotated[list[str], Field(min_length=1)]
     labels: str | None = None
+    shard: bool = False
 
 
 class MeasureSection(_Section):
@@ -66,7 +68,8 @@ class GwasSection(_Section):
     """The association; see `leadlight gwas --help` for the words that it shares.
 
     traits: "factors" and "measurements" of the ECGs; people: which column of the records holds the
-    genotypes' IID; measurements: which of them.
+    genotypes' IID; measurements: which of them; background_variants: a file of ids for the
+    whole-genome background, one a line.
     """
 
     genotypes: Annotated[list[str], Field(min_length=1)]
@@ -84,6 +87,7 @@ class GwasSection(_Section):
     transform: Literal["none", "rank-normal"] = "rank-normal"
     pcs: Annotated[int, Field(ge=0, le=50)] = 0
     background: bool = False
+    background_variants: str | None = None
     joint: bool = True
     figures: bool = True
     min_maf: Share = 0.0
