@@ -1,14 +1,34 @@
-"""Writing so that a file under its final name is always whole: write beside, then rename."""
+"""Writing so that a file under its final name is always whole: write beside, then rename.
 
+What is written is on the disk before it takes its name, so that the name never stands for less
+after a kill, a full disk or the loss of the machine. What a killed process left beside is removed
+by the next one that writes into the same folder.
+"""
+
+import errno
+import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from leadlight.errors import LeadlightError
+
+# Machines may share a folder; whether a process still lives can be told of one's own only.
+_HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LEFT_OVER = re.compile(rf"^\..+\.(?:partial|before)-{_HERE}-(\d+)$")
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_looked_through: set[Path] = set()
+
+
+class DiskFull(LeadlightError):
+    """Something could not be written because its disk is full; what was finished is kept."""
 
 
 def refuse_overwrite(path: Path, overwrite: bool) -> None:
@@ -25,19 +45,57 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Works for files and for folders (a Zarr store). When the block raises, what was written is
     removed and `path` is left as it was.
+
+    Raises:
+        DiskFull: there was no room for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path.parent)
+        partial = _beside(path, "partial")
+        try:
+            yield partial
+            if not any(_LEFT_OVER.match(part) for part in path.parts):  # else the whole folder is
+                sync(partial)
+            put_in_place(partial, path)
+        finally:
+            _remove(partial)
+
+
+def put_in_place(made: Path, final: Path) -> None:
+    """Give a finished file or folder its final name; what has it now is replaced.
+
+    A folder cannot be replaced in one step: the old one is moved aside first and removed last, so
+    that the name stands for all of the old, for nothing, or for all of the new.
+    """
+    before = None
+    if final.is_dir() and not final.is_symlink():
+        before = _beside(final, "before")
+        final.rename(before)
     try:
-        yield partial
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        partial.replace(path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        made.replace(final)
+    except OSError:
+        if before is not None:
+            before.rename(final)
+        raise
+    _sync_one(final.parent)
+    if before is not None:
+        _remove(before)
+
+
+def take_away(path: Path) -> None:
+    """Remove a result, if it is there: a folder's name goes before its files do."""
+    if path.is_dir() and not path.is_symlink():
+        before = _beside(path, "before")
+        path.rename(before)
+        path = before
+    _remove(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or all files of a folder, on the disk before a name or a table says so."""
+    for file in (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        _sync_one(file)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,3 +107,79 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON under its final name only once it is whole."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """Turn any library's way of saying that the disk is full into one sentence about `path`."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not says_disk_full(error):
+            raise
+        raise DiskFull(
+            f"{path} could not be written: the disk is full.",
+            advice="Free space there and give the same command again; what was finished is kept.",
+        ) from error
+
+
+def says_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, is a full disk or a used-up quota."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DiskFull) or (isinstance(seen, OSError) and seen.errno in _FULL):
+            return True
+        # Polars, Arrow and PLINK's writer say it in words alone.
+        if re.search(r"No space left on device|Disk quota exceeded|os error 28\b", str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}-{_HERE}-{os.getpid()}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_one(path: Path) -> None:
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except OSError:  # a folder on Windows, a file that others may not read
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno in _FULL or error.errno == errno.EIO:
+            raise
+        # Some file systems of networks know no such thing.
+    finally:
+        os.close(opened)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove what processes that are gone were writing in `folder`; once for each process."""
+    if folder in _looked_through or sys.platform == "win32":
+        return
+    _looked_through.add(folder)
+    for path in list(folder.iterdir()):
+        found = _LEFT_OVER.match(path.name)
+        if found and not _lives(int(found[1])):
+            _remove(path)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

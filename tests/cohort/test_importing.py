@@ -352,7 +352,7 @@ def test_a_full_disk_is_one_sentence_and_the_finished_shards_stay(
 
     with monkeypatch.context() as patch:
         patch.setattr(journal.signals, "write_shard", full)
-        with pytest.raises(LeadlightError, match="No space left on device"):
+        with pytest.raises(LeadlightError, match="the disk is full"):
             import_cohort([folder], study, shard_records=4)
     assert import_cohort([folder], study, shard_records=4).n_resumed >= 8
 

@@ -206,7 +206,7 @@ def test_a_record_that_would_spoil_the_cohort_is_refused_by_name(
 def test_only_one_process_writes_a_study(tmp_path: Path) -> None:
     with CohortWriter(tmp_path, made_from={"files": 1}) as writer:
         writer.add(noise("a"))
-        with pytest.raises(LeadlightError, match="Another import"):
+        with pytest.raises(LeadlightError, match="Another run is importing"):
             CohortWriter(tmp_path, made_from={"files": 1})
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from leadlight import __version__
+from leadlight.atomic import told_when_full
 from leadlight.cohort.labels import (
     LABELS,
     Facts,
@@ -143,14 +144,17 @@ def import_cohort(
         "strict": strict,
     }
     try:
-        with CohortWriter(
-            study,
-            overwrite=overwrite,
-            made_from=made_from,
-            parameters=parameters,
-            inputs=[table.path for table in book.tables],
-            shard_records=shard_records,
-        ) as writer:
+        with (
+            told_when_full(study),
+            CohortWriter(
+                study,
+                overwrite=overwrite,
+                made_from=made_from,
+                parameters=parameters,
+                inputs=[table.path for table in book.tables],
+                shard_records=shard_records,
+            ) as writer,
+        ):
             n_resumed = len(writer.done_sources)
             if n_resumed:
                 say(f"Going on behind {n_resumed} files of an unfinished import.")

@@ -8,9 +8,7 @@ table last; a kill between two moves is mended by the next run.
 """
 
 import json
-import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,16 +18,15 @@ import numpy as np
 import polars as pl
 import zarr
 
-from leadlight.atomic import write_json, written_whole
+from leadlight.atomic import put_in_place, sync, write_json, written_whole
 from leadlight.cohort import signals
 from leadlight.ecg.leads import LEADS
 from leadlight.errors import LeadlightError
+from leadlight.locking import take_lock
 from leadlight.provenance import describe
 
-if sys.platform != "win32":
-    import fcntl
-
 PARTIAL = ".cohort.partial"
+LOCK = ".import.lock"
 _ARRAYS = ("signal", "cart_beat")
 _RESULTS = ("cohort.zarr", "rejects.parquet", "cohort-provenance.json", "records.parquet")
 
@@ -40,8 +37,14 @@ class Journal:
     def __init__(
         self, study: Path, made_from: Mapping[str, Any] | None, shard_records: int
     ) -> None:
-        """Look at the folder without touching it."""
+        """Look at the folder without touching it, as the only one; `release` lets others at it.
+
+        Raises:
+            LeadlightError: another process has it.
+        """
         self.study, self.folder = study, study / PARTIAL
+        study.mkdir(parents=True, exist_ok=True)
+        self._lock = take_lock(study / LOCK, f"importing into {study}")
         self._made_from = made_from
         self._key = {"layout": 2, "shard_records": shard_records, "made_from": made_from}
         self._shard_records = shard_records
@@ -69,7 +72,7 @@ class Journal:
 
         Raises:
             LeadlightError: when it holds an unfinished import of something else and `overwrite` is
-                not given, or when another process has it.
+                not given, or when what it holds cannot be read.
         """
         self._schemas = records_schema, rejects_schema
         key = self._read_key()
@@ -80,18 +83,23 @@ class Journal:
                 advice="Run that import again to finish it, or give --overwrite to drop it.",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
         if not self._same:
             self._empty()
             write_json(self.folder / "journal.json", self._key)
         self._staging = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
         self._parts = sum(1 for _ in self.folder.glob("records-*.parquet"))
-        if not self.may_publish:
-            self._forget_last_part_unless_full()
-            self._restore_signals()
         names = ("record_id", "patient_id", "source", "split")
-        records = [pl.read_parquet(p, columns=list(names)) for p in self._tables("records")]
-        rejects = [pl.read_parquet(p, columns=["source"]) for p in self._tables("rejects")]
+        try:
+            if not self.may_publish:
+                self._forget_last_part_unless_full()
+                self._restore_signals()
+            records = [pl.read_parquet(p, columns=list(names)) for p in self._tables("records")]
+            rejects = [pl.read_parquet(p, columns=["source"]) for p in self._tables("rejects")]
+        except (pl.exceptions.PolarsError, FileNotFoundError) as error:
+            raise LeadlightError(
+                f"What {self.folder} holds of an unfinished import is damaged.",
+                advice="Delete it and import again.",
+            ) from error
         return (
             pl.concat([pl.DataFrame(schema={n: records_schema[n] for n in names}), *records]),
             pl.concat([pl.DataFrame(schema={"source": rejects_schema["source"]}), *rejects]),
@@ -125,7 +133,7 @@ class Journal:
             lengths = [beat.shape[1] for beat in self._cart_beats]
             signals.write_shard(self._carts, self._parts, beats, lengths)
             for array in _ARRAYS:
-                self._sync(self.folder / "cohort.zarr" / array / "c" / str(self._parts))
+                sync(self.folder / "cohort.zarr" / array / "c" / str(self._parts))
             self._staging.seek(0)
             self._staging.truncate()
         number = f"{self._parts:05d}"
@@ -160,9 +168,7 @@ class Journal:
         for name in _RESULTS:
             made, final = self.folder / name, self.study / name
             if made.exists():
-                if final.is_dir():
-                    shutil.rmtree(final)
-                made.replace(final)
+                put_in_place(made, final)
         self.drop()
 
     def abandon(self) -> None:
@@ -171,13 +177,19 @@ class Journal:
         if self._made_from is None:
             self.drop()
         else:
-            self._unlock()
+            self.release()
 
     def drop(self) -> None:
         """Remove the folder."""
         self._staging.close()
+        # First: without it, what a kill leaves of the others is nobody's to go on with.
+        (self.folder / "journal.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._unlock()
+        self.release()
+
+    def release(self) -> None:
+        """Let another process at the folder."""
+        self._lock.close()
 
     def _tables(self, name: str) -> list[Path]:
         # Only a part whose records table is there counts: it is written last.
@@ -222,30 +234,9 @@ class Journal:
             array.resize((n_rows, len(LEADS), -(-longest // chunk) * chunk))
 
     def _empty(self) -> None:
+        (self.folder / "journal.json").unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name != "lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def _lock(self) -> None:
-        self._lock_file = (self.folder / "lock").open("w")
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LeadlightError(
-                    f"Another import is writing {self.study}.", advice="Wait until it has finished."
-                ) from error
-
-    def _unlock(self) -> None:
-        self._lock_file.close()
-
-    @staticmethod
-    def _sync(folder: Path) -> None:
-        """The shard is on disk before the table says so, should the machine go down."""
-        for path in folder.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _longest(lengths: pl.Series) -> int:

@@ -23,7 +23,14 @@ import polars as pl
 import torch
 
 from leadlight import __version__
-from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.atomic import (
+    put_in_place,
+    refuse_overwrite,
+    sync,
+    told_when_full,
+    write_json,
+    written_whole,
+)
 from leadlight.cohort import beats
 from leadlight.cohort.measured_records import (
     MEASUREMENTS_SCHEMA,
@@ -119,7 +126,7 @@ def measure_cohort(
     started = time.monotonic()
     cohort = open_cohort(study)
     load_network()
-    with only_one(study / LOCK, f"measuring {study}"):
+    with only_one(study / LOCK, f"measuring {study}"), told_when_full(study):
         n_resumed = _measure_all(cohort, medians, workers, overwrite, shard_records)
     return _summary(study, n_resumed, time.monotonic() - started)
 
@@ -153,6 +160,7 @@ def _measure_parts(
 ) -> int:
     """Write the parts that are not there yet; the number of records that were."""
     if _key_of(folder) != json.loads(json.dumps(key)):
+        (folder / "key.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         beats.create(folder / "beats.zarr", cohort.records["record_id"], shard_records)
@@ -184,6 +192,8 @@ def _measure_parts(
                 [one.noise_uv for one in done],
                 [one.row["n_beats_averaged"] for one in done],
             )
+            for array in ("median_beat", "noise_uv", "n_beats"):
+                sync(folder / "beats.zarr" / array / "c" / str(part))
             with written_whole(_table(folder, "fiducials", part)) as partial:
                 fiducial_rows(done).write_parquet(partial)
             # Last: a part counts once its measurements are there.
@@ -284,9 +294,9 @@ def _publish(folder: Path, study: Path) -> None:
     for name in ("beats.zarr", "fiducials.parquet", "measure-provenance.json", measurements):
         made, final = folder / name, study / name
         if made.exists():
-            if final.is_dir():
-                shutil.rmtree(final)
-            made.replace(final)
+            put_in_place(made, final)
+    # First: without it, what a kill leaves of the others is not gone on with.
+    (folder / "key.json").unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 

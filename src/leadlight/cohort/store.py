@@ -217,11 +217,15 @@ class CohortWriter:
         """
         self.study = study
         self._journal = Journal(study, made_from, shard_records)
-        if not self._journal.may_publish:
-            refuse_overwrite(study / "records.parquet", overwrite)
-            refuse_overwrite(study / "cohort.zarr", overwrite)
         self._provenance = (verb, dict(parameters or {}), tuple(inputs))
-        done, rejected = self._journal.open(RECORDS_SCHEMA, REJECTS_SCHEMA, overwrite)
+        try:
+            if not self._journal.may_publish:
+                refuse_overwrite(study / "records.parquet", overwrite)
+                refuse_overwrite(study / "cohort.zarr", overwrite)
+            done, rejected = self._journal.open(RECORDS_SCHEMA, REJECTS_SCHEMA, overwrite)
+        except BaseException:
+            self._journal.release()
+            raise
         self._record_ids = set(done["record_id"])
         self._split_of_patient = dict(zip(done["patient_id"], done["split"], strict=True))
         self.done_sources: frozenset[str] = frozenset(done["source"]) | set(rejected["source"])

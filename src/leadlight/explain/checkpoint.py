@@ -8,7 +8,6 @@ them is written over.
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadlight.atomic import write_json, written_whole
-from leadlight.errors import LeadlightError
-
-if sys.platform != "win32":
-    import fcntl
+from leadlight.atomic import put_in_place, write_json, written_whole
+from leadlight.locking import take_lock
 
 PARTIAL = ".explain.partial"
+LOCK = ".explain.lock"
 _STORE, _FINDINGS, _READY = "relevance.zarr", "findings", "ready.json"
 
 
@@ -37,12 +34,12 @@ class Checkpoint:
             LeadlightError: another process has it.
         """
         self.study, self.folder = study, study / PARTIAL
+        self._lock = take_lock(study / LOCK, f"explaining {study}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
         if self._read_key() != json.loads(json.dumps(key)):
+            (self.folder / "key.json").unlink(missing_ok=True)
             for path in self.folder.iterdir():
-                if path.name != "lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             write_json(self.folder / "key.json", key)
         self.store, self.findings = self.folder / _STORE, self.folder / _FINDINGS
         self.averages: dict[str, npt.NDArray[Any]] = {}
@@ -79,38 +76,26 @@ class Checkpoint:
         if (self.findings / "summary.json").exists():
             (final / "summary.json").unlink(missing_ok=True)
         if self.store.exists():
-            if (self.study / _STORE).exists():
-                shutil.rmtree(self.study / _STORE)
-            self.store.replace(self.study / _STORE)
+            put_in_place(self.store, self.study / _STORE)
         final.mkdir(exist_ok=True)
         if self.findings.exists():
             files = sorted(self.findings.iterdir(), key=lambda path: path.name == "summary.json")
             for file in files:
-                file.replace(final / file.name)
+                put_in_place(file, final / file.name)
+        # First: without it, what a kill leaves of the others is not gone on with.
+        (self.folder / "key.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
         """Leave the folder for a later run."""
-        self._lock_file.close()
+        self._lock.close()
 
     def _read_key(self) -> Any:
         try:
             return json.loads((self.folder / "key.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-    def _lock(self) -> None:
-        self._lock_file = (self.folder / "lock").open("w")
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self._lock_file.close()
-                raise LeadlightError(
-                    f"Another process is explaining {self.study}.",
-                    advice="Wait until it has finished.",
-                ) from error
 
 
 def is_ready(study: Path) -> bool:

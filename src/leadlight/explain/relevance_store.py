@@ -16,6 +16,8 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from leadlight.atomic import sync
+
 SHARD_RECORDS = 64
 MANTISSA_BITS = 10
 
@@ -72,6 +74,7 @@ def write_shard(store: Path, shard: int, relevance: npt.NDArray[np.float32]) -> 
     array: Any = zarr.open_group(store, mode="r+")["relevance"]
     first = shard * SHARD_RECORDS
     array[first : first + relevance.shape[0]] = rounded(relevance)
+    sync(store / "relevance" / "c" / str(shard))
 
 
 def finish_store(

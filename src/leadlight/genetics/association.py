@@ -107,6 +107,8 @@ def associate(
             results.checkpoint()
             write_joint(out / JOINT, source, matched, results, background)
             files.append(JOINT)
+        # A summary beside tables of another run would be wrong unnoticed: it goes first.
+        (out / "summary.json").unlink(missing_ok=True)
         written = _write(source, matched, results, out, text, threads)
     summary = GwasSummary(
         out,

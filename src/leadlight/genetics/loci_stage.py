@@ -19,15 +19,26 @@ from leadlight.genetics.genotypes import GenotypeSource, open_genotypes
 from leadlight.genetics.gwas_summary import fingerprint
 from leadlight.genetics.known_loci import read_catalogue, refuse_wrong_build
 from leadlight.genetics.linkage import Linkage, founders
+from leadlight.genetics.loci_schema import (
+    CLUMPS,
+    CREDIBLE_SETS,
+    LOCUS_TRAITS,
+    SIGNALS,
+    as_table,
+    loci_schema,
+)
 from leadlight.genetics.locus_analysis import LocusTables, analyse_locus
 from leadlight.genetics.locus_linkage import LocusContext, LocusRule
 from leadlight.genetics.locus_signals import FineMapRule
-from leadlight.genetics.locus_table import BINS, Locus, VariantIndex, clumps_of, merge_loci
+from leadlight.genetics.locus_table import Locus, VariantIndex, clumps_of, merge_loci
 from leadlight.genetics.scan_files import ScanSet, labelled, read_scan_set
+from leadlight.locking import one_at_a_time
 from leadlight.progress import say, track
 from leadlight.provenance import write_provenance
 
-TABLES = ("loci", "clumps", "locus_traits", "signals", "credible_sets")
+# The loci last: where they are, the others are.
+TABLES = ("clumps", "locus_traits", "signals", "credible_sets", "loci")
+LOCK = ".loci.lock"
 _CACHE = "genotypes"
 _TO_TELL_THE_BUILD = 20_000
 
@@ -47,6 +58,7 @@ class LociSummary:
         return asdict(self) | {"out": self.out.name}
 
 
+@one_at_a_time("out", LOCK, "finding loci in")
 def find_loci(
     gwas: Sequence[str],
     out: Path,
@@ -76,8 +88,7 @@ def find_loci(
     """
     clump_rule, locus_rule = clump_rule or ClumpRule(p2=1e-5, kb=500), locus_rule or LocusRule()
     fine_map_rule = fine_map_rule or FineMapRule(p=clump_rule.p1)
-    for name in TABLES:
-        refuse_overwrite(out / f"{name}.parquet", overwrite)
+    refuse_overwrite(out / "loci.parquet", overwrite)
     if (phenotypes or covariates is not None) and not genotypes:
         raise LeadlightError(
             "Phenotypes and covariates are of use with genotypes only.",
@@ -122,10 +133,10 @@ def find_loci(
                 for locus in loci
             ]
             found = [one.result() for one in track(done, "loci", len(done))]
-    tables = _tables(clumps, loci, found)
+    tables = _tables(clumps, loci, found, [one.label for one in sets])
     summary = _summary(out, sets, loci, found, tables, source)
-    for name, table in tables.items():
-        _write(out, name, table, text)
+    # Loci beside tables of other loci would be wrong unnoticed: they go first.
+    (out / "loci.parquet").unlink(missing_ok=True)
     parameters = {
         "traits": None if traits is None else list(traits),
         "clumps": asdict(clump_rule),
@@ -141,6 +152,8 @@ def find_loci(
     inputs += [path for path in (covariates, genes, catalogue) if path is not None]
     write_provenance(out, "loci", parameters, inputs)
     write_json(out / "summary.json", summary.as_json())
+    for name, table in tables.items():
+        _write(out, name, table, text)
     return summary
 
 
@@ -203,30 +216,27 @@ def _people(
 
 
 def _tables(
-    clumps: pl.DataFrame, loci: Sequence[Locus], found: Sequence[LocusTables]
+    clumps: pl.DataFrame,
+    loci: Sequence[Locus],
+    found: Sequence[LocusTables],
+    labels: Sequence[str],
 ) -> dict[str, pl.DataFrame]:
-    """The five tables; those without a row still have their first columns."""
+    """The five tables."""
     of = {row: locus.number for locus in loci for row in locus.clumps}
+    made_clumps = pl.DataFrame(schema=CLUMPS)
     if clumps.height:
         numbers = [of[row] for row in range(clumps.height)]
-        first = ["locus", "label", "trait"]
-        clumps = clumps.with_columns(pl.Series("locus", numbers, dtype=pl.Int64))
-        order = [*first, *(c for c in clumps.columns if c not in (*first, *BINS, "members"))]
-        clumps = clumps.select(*order, *BINS, "members").sort(
+        numbered = clumps.with_columns(pl.Series("locus", numbers, dtype=pl.Int64))
+        made_clumps = numbered.select(*CLUMPS).sort(
             ["locus", "neg_log_10_p_value"], descending=[False, True], maintain_order=True
         )
-    rows = {
-        "loci": [one.locus for one in found],
-        "locus_traits": [row for one in found for row in one.traits],
-        "signals": [row for one in found for row in one.signals],
-        "credible_sets": [row for one in found for row in one.sets],
-    }
-    empty = pl.DataFrame(schema={"locus": pl.Int64, "chromosome": pl.String})
     made = {
-        name: pl.DataFrame(own, infer_schema_length=None) if own else empty
-        for name, own in rows.items()
+        "loci": as_table([one.locus for one in found], loci_schema(labels)),
+        "locus_traits": as_table([row for one in found for row in one.traits], LOCUS_TRAITS),
+        "signals": as_table([row for one in found for row in one.signals], SIGNALS),
+        "credible_sets": as_table([row for one in found for row in one.sets], CREDIBLE_SETS),
+        "clumps": made_clumps,
     }
-    made["clumps"] = clumps if clumps.height else empty
     return {name: made[name] for name in TABLES}
 
 
@@ -276,18 +286,15 @@ def _summary(
 
 
 def _sets(table: pl.DataFrame, method: str) -> int:
-    if "method" not in table.columns:
-        return 0
     own = table.filter(pl.col("method") == method)
     return own.select("locus", "label", "trait", "signal").unique().height
 
 
 def _write(out: Path, name: str, table: pl.DataFrame, text: bool) -> None:
+    if text:
+        lists = [c for c, kind in table.schema.items() if isinstance(kind, pl.List)]
+        flat = table.with_columns(pl.col(c).cast(pl.List(pl.String)).list.join(",") for c in lists)
+        with written_whole(out / f"{name}.tsv") as partial:
+            flat.write_csv(partial, separator="\t", null_value="NA")
     with written_whole(out / f"{name}.parquet") as partial:
         table.write_parquet(partial)
-    if not text:
-        return
-    lists = [c for c, kind in table.schema.items() if isinstance(kind, pl.List)]
-    flat = table.with_columns(pl.col(c).cast(pl.List(pl.String)).list.join(",") for c in lists)
-    with written_whole(out / f"{name}.tsv") as partial:
-        flat.write_csv(partial, separator="\t", null_value="NA")

@@ -61,7 +61,7 @@ class PartialResults:
         same = is_left(folder, manifest)
         if not same:
             if folder.exists():
-                shutil.rmtree(folder)
+                self.remove()
             folder.mkdir(parents=True)
         shape = (n_traits, n_variants)
         self.statistics = _on_disk(
@@ -87,14 +87,18 @@ class PartialResults:
 
     def remove(self) -> None:
         """Delete the folder: the tables are written."""
+        # First: without it, what a kill leaves of the others is not gone on with.
+        (self.folder / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
 
 def is_left(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether a killed run with this manifest left its statistics in `folder`."""
-    said = folder / "manifest.json"
     text = json.loads(json.dumps(manifest, default=str))
-    return said.is_file() and json.loads(said.read_text(encoding="utf-8")) == text
+    try:
+        return bool(json.loads((folder / "manifest.json").read_text(encoding="utf-8")) == text)
+    except (OSError, ValueError):
+        return False
 
 
 def _on_disk(path: Path, kind: type[Any], shape: tuple[int, ...], there: bool) -> Any:

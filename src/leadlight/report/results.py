@@ -113,7 +113,8 @@ def read_results(study: Path) -> Results:
     tables = {name: read_table(findings / f"{name}.parquet", _COLUMNS[name]) for name in _COLUMNS}
     rejects = study / "rejects.parquet"
     relevance = study / "relevance.zarr"
-    folders = sorted(p for p in (study / "classify").glob("*") if p.is_dir())
+    # A dot leads the name of what a killed run was writing.
+    folders = sorted(p for p in (study / "classify").glob("[!.]*") if p.is_dir())
     results = Results(
         study=study,
         cohort=open_cohort(study) if has_cohort else None,
@@ -182,7 +183,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _provenance(study: Path) -> dict[str, dict[str, Any]]:
     files = [study / "cohort-provenance.json", study / "provenance.json"]
-    files += sorted((study / "classify").glob("*/provenance.json"))
+    files += sorted((study / "classify").glob("[!.]*/provenance.json"))
     files += [study / "findings" / "provenance.json"]
     return {file.relative_to(study).as_posix(): _json(file) for file in files if file.is_file()}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from leadlight.atomic import written_whole
+from leadlight.atomic import DiskFull, refuse_overwrite, written_whole
 from leadlight.errors import LeadlightError
 from leadlight.genetics.effect.stage import Files, run_effect
 from leadlight.progress import track
@@ -49,7 +49,7 @@ def leading_variants(loci: Path, most: int) -> pl.DataFrame:
         "lead_position": pl.Int64, "lead_neg_log_10_p_value": pl.Float64,
     }  # fmt: skip
     found = pl.read_parquet(table)
-    if not found.height:  # nothing was found: the table names no lead
+    if not found.height:  # an older table without a locus has no columns of leads either
         return pl.DataFrame(schema=wanted)
     found = found.select(list(wanted))
     return found.sort("lead_neg_log_10_p_value", "locus", descending=[True, False]).head(most)
@@ -72,8 +72,12 @@ def write_leading_cards(
         card = folder / "card.html"
         failure = None
         if not (card.exists() and card.stat().st_mtime >= begun):
+            refuse_overwrite(card, overwrite)
             try:
-                make_card("variant", variant, files, folder, overwrite=overwrite, **options)
+                with written_whole(folder) as partial:
+                    make_card("variant", variant, files, partial, **options)
+            except DiskFull:
+                raise
             except LeadlightError as error:
                 failure = error.message
         row = {"locus": lead["locus"], "lead_variant": variant, "failure": failure}

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import polars as pl
 
 from leadlight import __version__
-from leadlight.atomic import write_json
+from leadlight.atomic import told_when_full, write_json
 from leadlight.errors import LeadlightError
 from leadlight.locking import only_one
 from leadlight.progress import say
@@ -117,10 +117,11 @@ def run_study(path: Path, *, only: Sequence[str] = (), overwrite: bool = False) 
             state = _state(folder)
             key = _key(step.stage, state)
             begun = state.get(step.stage.name, {}).get("begun") if step.action == "go on" else None
-            begun = time.time() if begun is None else begun
+            begun = begun if isinstance(begun, int | float) else time.time()
             entry = {"key": key, "status": "started", "begun": begun}
             _keep(folder, state, step.stage.name, entry)
-            step.stage.run(step.replaces, begun)
+            with told_when_full(folder):
+                step.stage.run(step.replaces, begun)
             seconds = time.monotonic() - started
             entry = {
                 "key": key, "status": "done", "seconds": round(seconds, 2),
@@ -154,7 +155,8 @@ def _step(
         return Step(stage, "run", "not done yet", bool(there), seconds)
     same = entry["key"] == _key(stage, state) and not before
     if same and entry["status"] == "started":
-        return Step(stage, "go on", "was cut off; going on", bool(there), seconds)
+        # Whatever is there is of this stage: it was allowed to begin.
+        return Step(stage, "go on", "was cut off; going on", True, seconds)
     if same and len(there) == len(stage.outputs):
         if overwrite:
             return Step(stage, "run", "asked for again", True, seconds)
@@ -223,10 +225,14 @@ def _state(folder: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except ValueError:
+        found = None
+    entries = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(one, dict) and {"key", "status"} <= one.keys() for one in entries):
         raise LeadlightError(
-            f"{path} cannot be read.", advice="Delete it; stages are then done again."
-        ) from error
+            f"{path} is damaged.",
+            advice="Delete it and run again with --overwrite; stages are then done again.",
+        )
     return dict(found)
 
 

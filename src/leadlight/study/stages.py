@@ -221,11 +221,8 @@ def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
 
     def run(overwrite: bool, begun: float) -> None:
         for label in section.traits:
-            summary = folder / "gwas" / label / "summary.json"
-            if summary.exists() and summary.stat().st_mtime >= begun:
-                continue  # done before this run was cut off
             associate_set(
-                section, label, tables[label][0], genotypes, covariates, folder,
+                section, label, tables[label][0], genotypes, covariates, folder, begun=begun,
                 seed=file.study.seed, workers=file.study.workers, overwrite=overwrite,
             )  # fmt: skip
 
@@ -260,11 +257,16 @@ def associate_set(
     covariates: Path | None,
     folder: Path,
     *,
+    begun: float,
     seed: int,
     workers: int,
     overwrite: bool,
 ) -> None:
-    """The association of one set of traits, in `gwas/<label>/`."""
+    """The association of one set of traits, in `gwas/<label>/`.
+
+    begun: an association that was finished after it (seconds since the epoch) is only drawn: the
+    run was cut off after it.
+    """
     from leadlight.genetics.stage import run_gwas
     from leadlight.genetics.variant_filters import VariantFilter
     from leadlight.report.association_figures import draw_association
@@ -279,12 +281,14 @@ def associate_set(
     rule = VariantFilter(
         section.min_maf, section.min_mac, section.max_missing, section.min_info, section.min_hwe_p
     )
-    run_gwas(
-        genotypes, phenotypes, out, covariates=covariates, traits=traits,
-        transform=section.transform, components=section.pcs, joint=section.joint,
-        whole_genome=section.background, variant_filter=rule, build=section.build,
-        workers=workers, overwrite=overwrite, seed=seed,
-    )  # fmt: skip
+    summary = out / "summary.json"
+    if not (summary.exists() and summary.stat().st_mtime >= begun):
+        run_gwas(
+            genotypes, phenotypes, out, covariates=covariates, traits=traits,
+            transform=section.transform, components=section.pcs, joint=section.joint,
+            whole_genome=section.background, variant_filter=rule, build=section.build,
+            workers=workers, overwrite=overwrite, seed=seed,
+        )  # fmt: skip
     if section.figures:
         draw_association(out, traits, joint=section.joint)
 
