@@ -18,18 +18,15 @@ from leadlight.genetics.results import PARTIAL
 from leadlight.genetics.traits import Matched, as_cases, match_people, read_person_table
 from leadlight.genetics.variant_filters import VariantFilter
 from leadlight.locking import one_at_a_time
-from leadlight.locking import one_at_a_time
 
 if TYPE_CHECKING:
     from leadlight.genetics.background_stage import Background
 
 CACHE = "genotypes"
-LOCK = ".gwas.lock"
 COMPONENTS = "components.parquet"
 LOCK = ".gwas.lock"
 
 
-@one_at_a_time("out", LOCK, "associating into")
 @one_at_a_time("out", LOCK, "associating into")
 def run_gwas(
     genotypes: Path | Sequence[Path],
