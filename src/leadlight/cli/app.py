@@ -24,6 +24,7 @@ from leadlight.cli.phewas import phewas
 from leadlight.cli.report import report
 from leadlight.cli.run import run
 from leadlight.cli.shards import shards_app
+from leadlight.cli.serve import serve
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
 from leadlight.errors import LeadlightError
@@ -50,6 +51,7 @@ app.command("measure")(measure)
 app.command("classify")(classify)
 app.command("explain")(explain)
 app.command("report")(report)
+app.command("serve")(serve)
 app.command("train")(train)
 app.command("simulate")(simulate)
 app.command("gwas")(gwas)
