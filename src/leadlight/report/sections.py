@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -60,7 +61,7 @@ def data_section(results: Results) -> dict[str, Any]:
         "excluded": _excluded(results),
         "labels": _labels(results),
         "groups": _groups(results),
-        "simulated": _simulated(results),
+        "simulated": simulated_records(results),
     }
     section["trained_on"] = [group for group in section["groups"] if group["trained_on"]]
     return section
@@ -146,7 +147,7 @@ def lead_table(leads: pl.DataFrame, class_name: str, measure: str) -> list[dict[
 def provenance_rows(results: Results) -> list[dict[str, str]]:
     """What made each result: file, verb, version, time and parameters."""
     rows = []
-    for name, made in results.provenance.items():
+    for name, made in (results.provenance | _later_provenance(results.study)).items():
         software = made.get("software", {})
         rows.append(
             {
@@ -158,6 +159,23 @@ def provenance_rows(results: Results) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _later_provenance(study: Path) -> dict[str, dict[str, Any]]:
+    """File to what made it, of measuring, factors, associations and loci."""
+    files = [study / "measure-provenance.json"]
+    files += sorted((study / "latent").glob("[!.]*/factors-provenance.json"))
+    files += sorted((study / "gwas").glob("[!.]*/provenance.json"))
+    files += [study / "loci" / "provenance.json"]
+    found = {}
+    for file in files:
+        try:
+            made = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(made, dict):
+            found[file.relative_to(study).as_posix()] = made
+    return found
 
 
 def completeness_sentence(results: Results) -> str:
@@ -223,7 +241,8 @@ def _groups(results: Results) -> list[dict[str, Any]]:
     return sorted(table.to_dicts(), key=lambda row: order.get(row["group"], 99))
 
 
-def _simulated(results: Results) -> int:
+def simulated_records(results: Results) -> int:
+    """How many of the imported records this program made itself."""
     if results.cohort is None:
         return 0
     return int((results.cohort.records["source_format"] == SIMULATED).sum())

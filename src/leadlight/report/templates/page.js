@@ -1,36 +1,50 @@
 "use strict";
-/* Tables of class "sortable" get a button in each column's head; the page is whole without it. */
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
+/* The page as a whole: which part is in view, closed parts opened for print, components started. */
+(() => {
+  const links = [...document.querySelectorAll("nav.parts a")];
+  const heads = links.map((link) => document.getElementById(link.hash.slice(1)));
+  const mark = () => {
+    const line = 0.3 * innerHeight;
+    let current = 0;
+    heads.forEach((head, at) => { if (head && head.getBoundingClientRect().top <= line) current = at; });
+    links.forEach((link, at) => {
+      if (at === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    });
+  };
+  let asked = 0;
+  const soon = () => {
+    if (!asked) asked = requestAnimationFrame(() => { asked = 0; mark(); });
+  };
+  if (links.length) {
+    addEventListener("scroll", soon, { passive: true });
+    addEventListener("resize", soon);
+    mark();
+  }
+
+  /* On paper nothing can be opened, so tables that are closed are printed open; long texts are not. */
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")].filter(
+      (one) => !one.querySelector("pre") && !one.closest("table"));
+    for (const one of opened) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    opened = [];
+  });
+
+  /* A locus of the table opens in the plot above it. */
+  const chart = document.querySelector("[data-component=manhattan]");
+  for (const row of chart ? document.querySelectorAll("tr[data-locus]") : []) {
+    const head = row.cells[0];
+    const button = Leadlight.make("button", {
+      type: "button", class: "opens", "aria-label": `Open ${head.textContent.trim()} at ${row.cells[1].textContent.trim()}`,
+      onclick: () => chart.dispatchEvent(new CustomEvent("choose-locus", { detail: Number(row.dataset.locus) })),
+    });
     button.append(...head.childNodes);
     head.append(button);
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const value = (row) => {
-        const text = row.cells[column].textContent.trim().replace(/^< /, "").replaceAll("−", "-");
-        const power = text.match(/^([-+.\d]+) × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/);
-        if (power) {
-          const digits = [...power[2]].map((c) => (c === "⁻" ? "-" : "⁰¹²³⁴⁵⁶⁷⁸⁹".indexOf(c))).join("");
-          return Number(power[1]) * 10 ** Number(digits);
-        }
-        const number = Number.parseFloat(text);
-        return Number.isNaN(number) || /^[A-Za-z]/.test(text) ? text : number;
-      };
-      const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => {
-        const [x, y] = [value(a), value(b)];
-        const numbers = typeof x === "number" && typeof y === "number";
-        const order = numbers ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
-        return down ? -order : order;
-      });
-      table.tBodies[0].append(...rows);
-    });
-  });
-}
+  }
 
-Leadlight.place();
+  Leadlight.place();
+})();

@@ -1,0 +1,117 @@
+"""The associations of a study: which sets of traits there are, of whom, and how calibrated."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.special import chdtri
+
+from leadlight.errors import LeadlightError
+from leadlight.genetics.inflation import MEDIAN_CHI_SQUARED, Inflation, genomic_inflation
+
+P_COLUMN = "neg_log_10_p_value"
+_NOT_TRAITS = {"joint", "components", "background"}
+# Sets of which nothing but chance is expected, by the beginning of their names.
+_NULL = ("null", "permut")
+
+
+@dataclass(frozen=True)
+class AssociationSet:
+    """One folder of `gwas/`.
+
+    Attributes:
+        label: the folder's name.
+        tables: trait to its table of summary statistics, in the order that was asked for.
+        joint: the table of the joint test, None where it was not made.
+        people: who were analysed, None where it is not written down.
+        variants: tested, at most over the traits.
+        rank_normal: are effects in standard deviations of a rank-normal trait?
+    """
+
+    label: str
+    tables: dict[str, Path]
+    joint: Path | None
+    people: int | None
+    variants: int | None
+    rank_normal: bool
+
+    @property
+    def is_null(self) -> bool:
+        """Is this a null control, by its name?"""
+        return self.label.lower().startswith(_NULL)
+
+    def all_tables(self) -> dict[str, Path]:
+        """The traits' tables, and the joint test's as trait "joint"."""
+        return self.tables | ({"joint": self.joint} if self.joint else {})
+
+
+def association_sets(study: Path) -> list[AssociationSet]:
+    """The sets in `gwas/` that hold summary statistics, null controls last."""
+    found = [one for folder in sorted((study / "gwas").glob("[!.]*/")) if (one := _set(folder))]
+    return sorted(found, key=lambda one: one.is_null)
+
+
+def inflation_of(path: Path) -> Inflation | None:
+    """λGC of a table with its interval; None where it has too few variants to speak of."""
+    try:
+        return genomic_inflation(p_values(path))
+    except LeadlightError:
+        return None
+
+
+def median_inflation(path: Path) -> float | None:
+    """λGC without an interval, which is quick enough for every trait; None without variants."""
+    values = p_values(path)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    return float(chdtri(1, 10.0 ** -float(np.median(values)))) / MEDIAN_CHI_SQUARED
+
+
+def p_values(path: Path) -> npt.NDArray[np.float64]:
+    """(variant) −log10 p of a table of summary statistics."""
+    return pl.read_parquet(path, columns=[P_COLUMN]).to_series().cast(pl.Float64).to_numpy()
+
+
+def inflation_sentence(label: str, found: Inflation) -> str:
+    """λGC of a joint test, with what it would be by chance."""
+    return (
+        f"Joint test of {label}: λGC {found.lambda_gc:.3f} [{found.low:.3f}, "
+        f"{found.high:.3f}] over {found.n} variants. Chance alone gives 1; effects of many "
+        "variants raise it, and so do relatives and structure that covariates do not hold."
+    )
+
+
+def _set(folder: Path) -> AssociationSet | None:
+    summary, made = (_json(folder / name) for name in ("summary.json", "provenance.json"))
+    named = [str(name) for name in summary.get("traits", {})]
+    tables = {name: folder / f"{name}.parquet" for name in named}
+    tables = {name: path for name, path in tables.items() if path.is_file()}
+    if not named:
+        tables = {
+            path.stem: path
+            for path in sorted(folder.glob("[!.]*.parquet"))
+            if path.stem not in _NOT_TRAITS and P_COLUMN in pl.read_parquet_schema(path)
+        }
+    joint = folder / "joint.parquet"
+    if not tables and not joint.is_file():
+        return None
+    counts = [n for n in (summary.get("traits") or {}).values() if isinstance(n, int)]
+    transform = made.get("parameters", {}).get("transform", "rank-normal")
+    return AssociationSet(
+        folder.name, tables, joint if joint.is_file() else None,
+        summary.get("people", {}).get("people analysed"),
+        max(counts) if counts else None, transform == "rank-normal",
+    )  # fmt: skip
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
