@@ -2,11 +2,15 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import tomli_w
 import torch
 
 from leadlight.classify import dataset, sampling, training
@@ -21,7 +25,7 @@ from leadlight.classify.cards import (
 from leadlight.classify.dataset import prepare_split
 from leadlight.classify.fitting import FitSettings, learning_rate
 from leadlight.classify.models import DEFAULT_MODEL, build_network, load_model
-from leadlight.classify.recipe import TrainingSettings, read_recipe, shipped_recipes
+from leadlight.classify.recipe import TrainingSettings, as_tables, read_recipe, shipped_recipes
 from leadlight.classify.sampling import draw_epoch, positive_weights, study_shares
 from leadlight.classify.training import masked_loss, predict_logits, train
 from leadlight.cohort.splits import split_of
@@ -105,6 +109,10 @@ def trained(study, tmp_path_factory):
 
 def brief(epochs=2, **changes):
     return replace(SETTINGS, fit=replace(SETTINGS.fit, epochs=epochs, **changes))
+
+
+def without_none(table):
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def weights_of(result):
@@ -531,3 +539,32 @@ def test_the_verb_trains_with_a_recipe_and_prints_a_summary(study, tmp_path):
     assert summary["epochs"] == 1
     assert summary["card"] == str(out / "card.toml")
     assert load_model(out).card.training["seed"] == 5
+
+
+def test_two_processes_train_what_one_trains_on_the_same_batches(study, tmp_path):
+    """Each takes half of every batch; batch norm and the loss are over both halves."""
+    quiet = SETTINGS.model.architecture_settings.model_copy(update={"dropout": 0.0})
+    model = SETTINGS.model.model_copy(update={"architecture_settings": quiet})
+    settings = replace(brief(epochs=2), model=model, augment=NO_AUGMENTATION)
+    alone = train([study], tmp_path / "alone", settings)
+    recipe = tmp_path / "recipe.toml"
+    tables = json.loads(json.dumps(as_tables(settings)), object_hook=without_none)
+    recipe.write_text(tomli_w.dumps(tables))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "leadlight", "train", "--study", str(study), "--out", str(tmp_path / "both"),
+         "--recipe", str(recipe), "--json", "--quiet"],
+        capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(said) == 1, "the first process speaks for both"
+    both = load_model(said[0]["card"]).network.state_dict()
+    for name, value in weights_of(alone).items():
+        assert torch.allclose(both[name], value, rtol=1e-3, atol=1e-4), name
+    history = pl.read_parquet(tmp_path / "both" / "history.parquet")
+    assert history["validation_score"].to_list() == pytest.approx(
+        alone.history["validation_score"].to_list(), rel=1e-4
+    )
+    left = [path.name for path in (tmp_path / "both").iterdir() if "checkpoint" in path.name]
+    assert not left

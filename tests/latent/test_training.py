@@ -141,7 +141,7 @@ def test_two_processes_train_one_network(beats_folder: Path, tmp_path: Path) -> 
         "from torch import distributed\n"
         "from latent_settings import small_settings\n"
         "from leadlight.latent import training\n"
-        "from leadlight.latent.distributed import joined, average_gradients\n"
+        "from leadlight.classify.distributed import joined, average_gradients\n"
         "from leadlight.latent.beats import gather_beats\n"
         "s = small_settings(); s = replace(s, fit=replace(s.fit, epochs=1))\n"
         "folder = Path(sys.argv[1]); beats = gather_beats([folder], folder)\n"

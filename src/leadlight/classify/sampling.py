@@ -9,6 +9,7 @@ import torch
 
 from leadlight.classify.augment import augment
 from leadlight.classify.dataset import PreparedSplit
+from leadlight.classify.distributed import Place
 from leadlight.classify.fitting import epoch_seed
 from leadlight.classify.recipe import TrainingSettings
 from leadlight.cohort.splits import TRAIN
@@ -25,15 +26,20 @@ def epoch_batches(
     steps: int,
     number: int,
     settings: TrainingSettings,
-    device: torch.device,
+    place: Place,
 ) -> Iterator[Batch]:
-    """The disturbed batches of an epoch; what fills no batch waits for another epoch."""
-    seed = epoch_seed(settings.seed, number)
-    generator = torch.Generator(device).manual_seed(seed)
+    """The disturbed batches of an epoch; what fills no batch waits for another epoch.
+
+    Of several processes each takes its share of the records of every batch, so that all together
+    see what one alone would see; disturbances are each process's own.
+    """
+    seed, device = epoch_seed(settings.seed, number), place.device
+    generator = torch.Generator(device).manual_seed(seed + place.rank * 2**48)
     order = draw_epoch(parts, shares, n_records, np.random.default_rng(seed))
     size = settings.fit.batch_size
     for step in range(steps):
-        x, valid, truth, known = _gather(parts, order[step * size : (step + 1) * size])
+        drawn = order[step * size : (step + 1) * size]
+        x, valid, truth, known = _gather(parts, drawn[place.rank :: place.processes])
         x, valid = x.to(device), valid.to(device)
         x = augment(x, valid, settings.input, settings.augment, generator)
         yield x, valid, truth.to(device), known.to(device)

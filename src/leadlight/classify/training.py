@@ -8,12 +8,13 @@ or read before the network is final.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 from torch import nn
@@ -21,9 +22,20 @@ from torch.nn import functional
 
 from leadlight.atomic import refuse_overwrite, write_json
 from leadlight.classify import scoring
-from leadlight.classify.cards import CARD_FILE, ModelCard, OutputSection
+from leadlight.classify.cards import CARD_FILE, ModelCard, OutputSection, read_card
 from leadlight.classify.dataset import PreparedSplit, batches, prepare_split
-from leadlight.classify.fitting import autocast, fit, last_checkpoint
+from leadlight.classify.distributed import (
+    Place,
+    average_gradients,
+    first_alone,
+    joined,
+    own_checkpoints,
+    remove_checkpoints,
+    share_batch_statistics,
+    total,
+    wait_for_all,
+)
+from leadlight.classify.fitting import Fit, autocast, fit, last_checkpoint
 from leadlight.classify.models import build_network, load_model, save_model
 from leadlight.classify.recipe import TrainingSettings, as_tables
 from leadlight.classify.sampling import Batch, epoch_batches, positive_weights, study_shares
@@ -77,7 +89,10 @@ def train(
 
     `out` gets `card.toml` and `weights.safetensors`, `scores.json`, `history.parquet` (one row per
     epoch), `trained-on.parquet` (every record that the weights, or the choice of them and of the
-    thresholds, depend on) and `provenance.json`. While it runs there is `checkpoint/`.
+    thresholds, depend on) and `provenance.json`. While it runs there is `checkpoint/`. Started by
+    `torchrun`, all processes train together: each takes its share of the records of every batch,
+    and the network that results is what one process makes of the same batches, up to rounding and
+    to dropout and disturbances, which are drawn by each process.
 
     Args:
         studies: study folders with labelled cohorts.
@@ -92,69 +107,163 @@ def train(
         LeadlightError: no study, two of one name, no labelled records to train on or to stop by, a
             model or an unfinished run in `out`, or a loss that is not finite.
     """
-    _claim(out, resume, overwrite)
-    cache = out / "cache" if cache is None else cache
+    with joined(settings.device) as place:
+        cache = out / "cache" if cache is None else cache
+        return _train_together(
+            studies, out, settings, place, cache, workers=workers, resume=resume,
+            overwrite=overwrite,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the loop sees. parts: train splits, one for each study; weight: (class,) of positives;
+    shares: of the studies in an epoch."""
+
+    parts: Sequence[PreparedSplit]
+    deciding: PreparedSplit
+    shares: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+
+
+def _train_together(
+    studies: Sequence[Path],
+    out: Path,
+    settings: TrainingSettings,
+    place: Place,
+    cache: Path,
+    *,
+    workers: int,
+    resume: bool,
+    overwrite: bool,
+) -> TrainingResult:
+    """What `train` does, as one of the processes that train together."""
+    if place.writes:
+        _claim(out, resume, overwrite)
+    _check_studies(studies, settings)
     card = ModelCard(
         model=settings.model,
         input=settings.input,
         output=OutputSection(classes=settings.classes),
         limits=settings.limits,
     )
-    _check_studies(studies, settings)
-    device = _device(settings.device)
 
     def split_of(study: Path, split: str) -> PreparedSplit:
         unknown = settings.unknown_classes.get(_name(study), ())
         return prepare_split(study, split, card, cache, unknown=unknown, workers=workers)
 
+    with first_alone(place):  # it prepares the records, the others find them prepared
+        data = _training_data(studies, split_of, settings)
+    _check_parts(data.parts, data.deciding, settings.classes)
+    network = build_network(card, torch.Generator().manual_seed(settings.seed)).to(place.device)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    fitted = _fit(network, data, settings, place, out / "checkpoint", resume)
+    say(f"Trained at {fitted.records_per_s:.0f} records/s; epoch {fitted.best_epoch} is kept.")
+    if place.writes:
+        _finish(studies, out, settings, card, fitted, data, split_of, place.device)
+    remove_checkpoints(out / "checkpoint", place)
+    wait_for_all(place)
+    return TrainingResult(
+        card_path=out / CARD_FILE,
+        card=read_card(out / CARD_FILE),
+        scores=json.loads((out / "scores.json").read_text(encoding="utf-8")),
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        n_parameters=n_parameters,
+        records_per_s=fitted.records_per_s,
+    )
+
+
+def _training_data(
+    studies: Sequence[Path], split_of: Callable[[Path, str], PreparedSplit],
+    settings: TrainingSettings,
+) -> _Data:  # fmt: skip
     held_out = _signals_outside_training(studies)
     parts = [_without(split_of(study, TRAIN), held_out) for study in studies]
     by_name = {_name(study): study for study in studies}
     deciding = split_of(by_name[settings.validation_study or _name(studies[0])], VALIDATION)
-    _check_parts(parts, deciding, settings.classes)
-    shares = study_shares([len(part) for part in parts], settings.study_weights)
+    sizes = [len(part) for part in parts]
+    if not sum(sizes):  # told by `_check_parts`
+        return _Data(parts, deciding, np.zeros(len(parts)), np.ones(len(settings.classes)))
+    shares = study_shares(sizes, settings.study_weights)
     weight = positive_weights(parts, shares, settings.positive_weight_cap)
-    network = build_network(card, torch.Generator().manual_seed(settings.seed)).to(device)
-    n_parameters = sum(p.numel() for p in network.parameters())
+    return _Data(parts, deciding, shares, weight)
+
+
+def _fit(
+    network: nn.Module,
+    data: _Data,
+    settings: TrainingSettings,
+    place: Place,
+    folder: Path,
+    resume: bool,
+) -> Fit:
+    """The loop; `folder` is of its checkpoints."""
+    parts, deciding, batch_size = data.parts, data.deciding, settings.fit.batch_size
+    if place.processes > batch_size:
+        raise LeadlightError(
+            f"{place.processes} processes cannot share batches of {batch_size} records.",
+            advice="Train with fewer processes, or with larger batches.",
+        )
+    share_batch_statistics(network, place)
+    average_gradients(network, place)
     n_records = settings.records_per_epoch or sum(len(part) for part in parts)
-    steps = max(1, n_records // settings.fit.batch_size)
+    steps = max(1, n_records // batch_size)
     say(
-        f"Training {n_parameters:,} parameters on {sum(len(p) for p in parts):,} records of "
-        f"{sum(p.n_patients for p in parts):,} patients, {n_records:,} an epoch, on {device}."
+        f"Training {sum(p.numel() for p in network.parameters()):,} parameters on "
+        f"{sum(len(p) for p in parts):,} records of {sum(p.n_patients for p in parts):,} patients, "
+        f"{n_records:,} an epoch, on {place.device}"
+        f"{f' and {place.processes - 1} more' if place.processes > 1 else ''}."
     )
-    class_weight = torch.tensor(weight, dtype=torch.float32, device=device)
+    class_weight = torch.tensor(data.weight, dtype=torch.float32, device=place.device)
 
     def batches_of(number: int) -> Iterator[Batch]:
-        return epoch_batches(parts, shares, n_records, steps, number, settings, device)
+        return epoch_batches(parts, data.shares, n_records, steps, number, settings, place)
 
     def loss(network: nn.Module, batch: Batch) -> torch.Tensor:
         x, _, truth, known = batch
-        return masked_loss(network(x), truth, known, class_weight, settings.label_smoothing)
+        own = masked_loss(network(x), truth, known, class_weight, settings.label_smoothing)
+        if place.processes == 1:
+            return own
+        # Weighted so that the mean over processes is the mean over all their labels.
+        return own * known.sum() * place.processes / total(known.sum(), place).clamp(min=1)
 
     def validate(network: nn.Module) -> tuple[float, dict[str, float | None]]:
-        logits = predict_logits(network, deciding, settings.fit.batch_size, settings.fit.precision)
+        logits = predict_logits(network, deciding, batch_size, settings.fit.precision)
         return _validation_score(logits, deciding, class_weight.cpu(), settings)
 
-    fitted = fit(
+    return fit(
         network,
         batches=batches_of,
         steps_per_epoch=steps,
         loss=loss,
         validate=validate,
         settings=settings.fit,
-        seed=settings.seed,
-        folder=out / "checkpoint",
+        seed=settings.seed * place.processes + place.rank,
+        folder=own_checkpoints(folder, place),
         made_from=_fingerprint(settings, [*parts, deciding]),
         resume=resume,
     )
-    say(f"Trained at {fitted.records_per_s:.0f} records/s; epoch {fitted.best_epoch} is kept.")
 
+
+def _finish(
+    studies: Sequence[Path],
+    out: Path,
+    settings: TrainingSettings,
+    card: ModelCard,
+    fitted: Fit,
+    data: _Data,
+    split_of: Callable[[Path, str], PreparedSplit],
+    device: torch.device,
+) -> None:
+    """Choose thresholds, score on test records, and write the model with its card."""
     # What is scored is what a user will load: the weights as rounded on disk.
     save_model(fitted.network.cpu(), card, out / "checkpoint" / "best", overwrite=True)
     final = load_model(out / "checkpoint" / "best").network.to(device)
     held = [split_of(study, VALIDATION) for study in studies]
     probabilities = [_probabilities(final, part, settings) for part in held]
-    thresholds, chosen_on = choose_thresholds(deciding, held, probabilities, card.output.classes)
+    classes = card.output.classes
+    thresholds, chosen_on = choose_thresholds(data.deciding, held, probabilities, classes)
     card = card.with_output(thresholds=thresholds)
     scores = {}
     for study, validation, of_validation in zip(studies, held, probabilities, strict=True):
@@ -167,27 +276,18 @@ def train(
             seed=settings.seed,
             splits=(VALIDATION, TEST),
         )
+    told = training_table(data.parts, data.deciding, data.shares, data.weight, chosen_on, settings)
     card = card.model_copy(
         update={
-            "training": training_table(parts, deciding, shares, weight, chosen_on, settings)
-            | {"epochs": fitted.history.height, "best_epoch": fitted.best_epoch},
+            "training": told | {"epochs": fitted.history.height, "best_epoch": fitted.best_epoch},
             "metrics": {name: short_scores(table) for name, table in scores.items()},
         }
     )
     write_json(out / "scores.json", scores)
-    write_trained_on(out / "trained-on.parquet", parts, held)
-    write_provenance(out, "train", {"settings": as_tables(settings), "studies": list(by_name)})
-    card = save_model(final.cpu(), card, out, overwrite=True)
-    shutil.rmtree(out / "checkpoint")
-    return TrainingResult(
-        card_path=out / CARD_FILE,
-        card=card,
-        scores=scores,
-        history=fitted.history,
-        best_epoch=fitted.best_epoch,
-        n_parameters=n_parameters,
-        records_per_s=fitted.records_per_s,
-    )
+    write_trained_on(out / "trained-on.parquet", data.parts, held)
+    names = [_name(study) for study in studies]
+    write_provenance(out, "train", {"settings": as_tables(settings), "studies": names})
+    save_model(final.cpu(), card, out, overwrite=True)
 
 
 def masked_loss(
@@ -341,16 +441,6 @@ def _fingerprint(settings: TrainingSettings, parts: Sequence[PreparedSplit]) -> 
         digest.update(json.dumps(part.records["signal_sha256"].to_list()).encode())
         digest.update(part.truth.tobytes() + part.known.tobytes())
     return digest.hexdigest()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise LeadlightError(f'The device "{name}" cannot be used here.') from error
-    return torch.device(name)
 
 
 def _name(study: Path) -> str:

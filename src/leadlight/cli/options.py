@@ -1,6 +1,7 @@
 """The options that every verb has, worded once."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,6 +19,9 @@ Workers = Annotated[
 
 
 def print_summary(asked: bool, summary: Mapping[str, Any]) -> None:
-    """The summary as one line of JSON, where `--json` asked for it."""
-    if asked:
+    """The summary as one line of JSON, where `--json` asked for it.
+
+    Of processes that work together (`torchrun`), the first prints it.
+    """
+    if asked and os.environ.get("RANK", "0") == "0":
         typer.echo(json.dumps(summary, ensure_ascii=False, default=str))

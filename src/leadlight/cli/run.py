@@ -20,6 +20,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes or threads, in place of the file's."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -37,7 +41,7 @@ def run(
     set_quiet(quiet)
     chosen = [name.strip() for name in only.split(",") if name.strip()] if only else []
     if dry_run:
-        folder, steps = plan_study(file, only=chosen, overwrite=overwrite)
+        folder, steps = plan_study(file, only=chosen, overwrite=overwrite, workers=workers)
         for step in steps:
             typer.echo(
                 f"{step.stage.name:<10}{step.action:<7}{_long(step.seconds):>10}  {step.why}"
@@ -48,7 +52,7 @@ def run(
         ]
         print_summary(json_, {"folder": str(folder), "plan": rows})
         return
-    done = run_study(file, only=chosen, overwrite=overwrite)
+    done = run_study(file, only=chosen, overwrite=overwrite, workers=workers)
     for name, seconds in done.done.items():
         say(f"{name:<10}{_long(seconds):>10}")
     if not done.done:

@@ -98,6 +98,7 @@ def import_cohort(
     workers: int = 1,
     overwrite: bool = False,
     strict: bool = False,
+    shard: bool = False,
     shard_records: int = SHARD_RECORDS,
 ) -> ImportSummary:
     """Read recordings into the cohort of a study folder.
@@ -120,6 +121,8 @@ def import_cohort(
             script needs the usual `if __name__ == "__main__":`.
         overwrite: replace the cohort that is there.
         strict: mark the summary as failed when anything was rejected.
+        shard: this is a part of a larger import: rows of `labels` that name none of its files are
+            expected, and a cohort of no record is no fault.
         shard_records: records per file of the store, and at most what a kill loses.
 
     Raises:
@@ -130,7 +133,7 @@ def import_cohort(
     files = find_sources(sources)
     given = None if labels is None else read_label_table(labels)
     beside = tables_beside(files.paths)
-    book = _Labels(files, given, beside)
+    book = _Labels(files, given, beside, shard)
     # No two imports may share a journal unless each would store the same.
     made_from = {
         "version": __version__,
@@ -165,6 +168,16 @@ def import_cohort(
             advice="Free space or mend permissions, then run it again; it goes on from there.",
         ) from error
     return _summary(study, files, book, n_resumed, strict, time.monotonic() - started)
+
+
+def check_labels(files: Sources, labels: Path | None) -> tuple[str, ...]:
+    """What there is to say of the label tables of an import of these files, before it is made.
+
+    Raises:
+        LeadlightError: the table is at fault, or names none of the files.
+    """
+    given = None if labels is None else read_label_table(labels)
+    return tuple(_Labels(files, given, tables_beside(files.paths)).notes)
 
 
 def is_imported(sources: Sequence[Path], study: Path) -> bool:
@@ -221,7 +234,11 @@ class _Labels:
     """What all label tables of an import say of its files."""
 
     def __init__(
-        self, files: Sources, given: LabelTable | None, beside: Mapping[Path, LabelTable]
+        self,
+        files: Sources,
+        given: LabelTable | None,
+        beside: Mapping[Path, LabelTable],
+        shard: bool = False,
     ) -> None:
         self._given, self._beside = given, beside
         found = {table.path.resolve(): table for table in beside.values()}
@@ -238,7 +255,7 @@ class _Labels:
         }
         self.n_unmatched = 0
         self.notes = [note for table in self.tables for note in table.notes]
-        if given is not None:
+        if given is not None and not shard:
             self._match(files, given)
 
     def facts(self, path: Path, name: str) -> Facts:

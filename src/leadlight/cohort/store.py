@@ -197,6 +197,7 @@ class CohortWriter:
         parameters: Mapping[str, Any] | None = None,
         inputs: Sequence[Path] = (),
         shard_records: int = signals.SHARD_RECORDS,
+        allow_empty: bool = False,
     ) -> None:
         """Start a cohort, or go on with one.
 
@@ -210,12 +211,14 @@ class CohortWriter:
             inputs: the few files besides the recordings (a label table) whose fingerprints
                 provenance records; recordings are fingerprinted by `signal_sha256` in the table.
             shard_records: records per shard.
+            allow_empty: a cohort of no record is no fault.
 
         Raises:
             LeadlightError: when the folder holds a cohort and `overwrite` is not given, when it
                 holds an unfinished import of something else, or when another process is writing it.
         """
         self.study = study
+        self._allow_empty = allow_empty
         self._journal = Journal(study, made_from, shard_records)
         self._provenance = (verb, dict(parameters or {}), tuple(inputs))
         try:
@@ -329,9 +332,9 @@ class CohortWriter:
         """Finish: write the last shard and the tables, then give everything its final name.
 
         Raises:
-            LeadlightError: when no record was added.
+            LeadlightError: when no record was added, unless that is allowed.
         """
-        if not self._record_ids:
+        if not self._record_ids and not self._allow_empty:
             self._journal.drop()
             raise LeadlightError(
                 f"No record was added, so {self.study} gets no cohort.",

@@ -126,6 +126,14 @@ def associate(
     return summary
 
 
+def precision_of(
+    source: GenotypeSource, matched: Matched, precision: str, *, by_chromosome: bool
+) -> str:
+    """`single` or `double`: what `auto` comes to for these genotypes."""
+    usable = with_usable_traits(matched)
+    return _plan(source, usable, precision, by_chromosome=by_chromosome).precision
+
+
 def chromosomes_of(source: GenotypeSource) -> npt.NDArray[np.object_]:
     """(variant,) names of the chromosomes."""
     column = source.variants.table["chromosome"].combine_chunks()

@@ -26,11 +26,12 @@ from leadlight.latent.choosing import (
     largest_correlation,
     latents_of,
 )
-from leadlight.latent.distributed import (
+from leadlight.classify.distributed import (
     Place,
     average_gradients,
     joined,
     own_checkpoints,
+    remove_checkpoints,
     wait_for_all,
 )
 from leadlight.latent.linear import PrincipalComponents, principal_components
@@ -151,7 +152,7 @@ def train(
             write_provenance(
                 out, "latent train", {"settings": dataclasses.asdict(settings), "studies": names}
             )
-            shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        remove_checkpoints(out / "checkpoint", place)
         wait_for_all(place)
     return Trained(load_latent_model(out), fitted.history, fitted.best_epoch, fitted.records_per_s)
 

@@ -19,13 +19,14 @@ import polars as pl
 from leadlight import __version__
 from leadlight.atomic import told_when_full, write_json
 from leadlight.errors import LeadlightError
-from leadlight.locking import only_one
+from leadlight.locking import in_turn, only_one
 from leadlight.progress import say
 from leadlight.study.stages import Stage, stages_of
-from leadlight.study.study_file import read_study_file
+from leadlight.study.study_file import StudyFile, read_study_file
 
 STATE = "run.json"
 LOCK = ".run.lock"
+STATE_LOCK = ".run-state.lock"
 Action = Literal["run", "go on", "leave"]
 
 
@@ -62,7 +63,7 @@ class StudyRun:
 
 
 def plan_study(
-    path: Path, *, only: Sequence[str] = (), overwrite: bool = False
+    path: Path, *, only: Sequence[str] = (), overwrite: bool = False, workers: int | None = None
 ) -> tuple[Path, list[Step]]:
     """The study's folder, and what a run would do, stage by stage.
 
@@ -70,14 +71,13 @@ def plan_study(
         path: the study file, or its folder.
         only: names of stages; the others are left alone, whatever their state.
         overwrite: results that this study file did not make may be replaced.
+        workers: in place of the study file's.
 
     Raises:
         LeadlightError: the file is faulty, a stage is unknown or lacks what it needs, an input is
             absent, or a result that this study file did not make is in the way.
     """
-    path = path / "study.toml" if path.is_dir() else path
-    file = read_study_file(path)
-    folder = path.parent / file.study.folder
+    path, file, folder = open_study_file(path, workers)
     stages = stages_of(file, path.parent)
     names = [stage.name for stage in stages]
     if unknown := [name for name in only if name not in names]:
@@ -98,17 +98,47 @@ def plan_study(
     return folder, steps
 
 
-def run_study(path: Path, *, only: Sequence[str] = (), overwrite: bool = False) -> StudyRun:
+def open_study_file(path: Path, workers: int | None = None) -> tuple[Path, StudyFile, Path]:
+    """The path of a study file (given itself or its folder), what it says, and the study's folder.
+
+    workers: in place of the file's.
+    """
+    path = path / "study.toml" if path.is_dir() else path
+    file = read_study_file(path)
+    if workers is not None:
+        section = file.study.model_copy(update={"workers": workers})
+        file = file.model_copy(update={"study": section})
+    return path, file, path.parent / file.study.folder
+
+
+def note_done(path: Path, names: Sequence[str]) -> None:
+    """Have stages count as done whose results were made elsewhere, in parts.
+
+    Raises:
+        LeadlightError: a result is absent.
+    """
+    path, file, folder = open_study_file(path)
+    for stage in stages_of(file, path.parent):
+        if stage.name not in names:
+            continue
+        if absent := [output for output in stage.outputs if not output.exists()]:
+            raise LeadlightError(f"{absent[0]} is absent, so [{stage.name}] is not done.")
+        _keep(folder, stage.name, _done(_key(stage, _state(folder)), folder, None))
+
+
+def run_study(
+    path: Path, *, only: Sequence[str] = (), overwrite: bool = False, workers: int | None = None
+) -> StudyRun:
     """Do what `plan_study` says. A kill at any moment loses what the stage at hand had not kept.
 
     Raises:
         LeadlightError: as `plan_study`, or whatever a stage refuses; stages before it stay done.
     """
-    folder, _ = plan_study(path, only=only, overwrite=overwrite)
+    folder, _ = plan_study(path, only=only, overwrite=overwrite, workers=workers)
     folder.mkdir(parents=True, exist_ok=True)
     done: dict[str, float] = {}
     with only_one(folder / LOCK, f"at work on {folder}"):
-        folder, steps = plan_study(path, only=only, overwrite=overwrite)
+        folder, steps = plan_study(path, only=only, overwrite=overwrite, workers=workers)
         for step in steps:
             if step.action == "leave":
                 continue
@@ -119,15 +149,11 @@ def run_study(path: Path, *, only: Sequence[str] = (), overwrite: bool = False) 
             begun = state.get(step.stage.name, {}).get("begun") if step.action == "go on" else None
             begun = begun if isinstance(begun, int | float) else time.time()
             entry = {"key": key, "status": "started", "begun": begun}
-            _keep(folder, state, step.stage.name, entry)
+            _keep(folder, step.stage.name, entry)
             with told_when_full(folder):
                 step.stage.run(step.replaces, begun)
             seconds = time.monotonic() - started
-            entry = {
-                "key": key, "status": "done", "seconds": round(seconds, 2),
-                "records": _records(folder), "made_at": datetime.now(UTC).isoformat(),
-            }  # fmt: skip
-            _keep(folder, _state(folder), step.stage.name, entry)
+            _keep(folder, step.stage.name, _done(key, folder, round(seconds, 2)))
             done[step.stage.name] = round(seconds, 2)
     left = [step.stage.name for step in steps if step.action == "leave"]
     return StudyRun(folder, done, left)
@@ -236,5 +262,13 @@ def _state(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _keep(folder: Path, state: dict[str, Any], name: str, entry: Mapping[str, Any]) -> None:
-    write_json(folder / STATE, state | {name: dict(entry)})
+def _done(key: str, folder: Path, seconds: float | None) -> dict[str, Any]:
+    return {
+        "key": key, "status": "done", "seconds": seconds, "records": _records(folder),
+        "made_at": datetime.now(UTC).isoformat(),
+    }  # fmt: skip
+
+
+def _keep(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    with in_turn(folder / STATE_LOCK):  # parts of a study may be joined while it runs
+        write_json(folder / STATE, _state(folder) | {name: dict(entry)})

@@ -6,10 +6,13 @@ A stage calls what its verb calls; nothing is worked out here but which tables g
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadlight.errors import LeadlightError
 from leadlight.study.study_file import ClassifySection, GwasSection, LociSection, StudyFile
+
+if TYPE_CHECKING:
+    from leadlight.genetics.variant_filters import VariantFilter
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ def _import(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.cohort.importing import import_cohort
 
         import_cohort(
-            sources, folder, labels=labels, workers=file.study.workers, overwrite=overwrite
-        )
+            sources, folder, labels=labels, workers=file.study.workers, overwrite=overwrite,
+            shard=section.shard,
+        )  # fmt: skip
 
     return Stage(
         "import", section.model_dump(), (*sources, *([labels] if labels else [])),
@@ -121,14 +125,14 @@ def _measure(file: StudyFile, folder: Path) -> Stage | None:
     )  # fmt: skip
 
 
-def _card(base: Path, model: str) -> str | Path:
+def card_of(base: Path, model: str) -> str | Path:
     """A shipped model's name as it is; a card's path from the study file's folder."""
     beside = base / model
     return beside if beside.exists() else model
 
 
 def _card_input(base: Path, model: str) -> tuple[Path, ...]:
-    card = _card(base, model)
+    card = card_of(base, model)
     return (card,) if isinstance(card, Path) else ()
 
 
@@ -141,8 +145,13 @@ def _classify(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.classify.models import load_model
         from leadlight.classify.predict import classify_cohort
 
-        model = load_model(_card(base, section.model))
-        classify_cohort(folder, model, overwrite=overwrite, seed=file.study.seed)
+        model = load_model(card_of(base, section.model))
+        # The scores of a part are of no use; those of the whole are made when it is joined.
+        shard = file.import_ is not None and file.import_.shard
+        classify_cohort(
+            folder, model, overwrite=overwrite, seed=file.study.seed,
+            n_bootstrap=0 if shard else 1000,
+        )  # fmt: skip
 
     return Stage(
         "classify", section.model_dump() | {"seed": file.study.seed},
@@ -167,7 +176,7 @@ def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.explain.cohort import explain_cohort
 
         explain_cohort(
-            folder, load_model(_card(base, model)), classes=tuple(section.classes),
+            folder, load_model(card_of(base, model)), classes=tuple(section.classes),
             control=section.control, most_per_group=section.most_per_group,
             tolerance=section.tolerance, memory_mb=section.memory_mb, seed=file.study.seed,
             overwrite=overwrite,
@@ -189,7 +198,7 @@ def _latent(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.latent.encoding import encode_study
         from leadlight.latent.model import load_latent_model
 
-        encode_study(folder, load_latent_model(_card(base, section.model)), overwrite=overwrite)
+        encode_study(folder, load_latent_model(card_of(base, section.model)), overwrite=overwrite)
 
     return Stage(
         "latent", section.model_dump(), _card_input(base, section.model),
@@ -203,7 +212,7 @@ def factors_of(file: StudyFile, base: Path, folder: Path) -> Path:
     from leadlight.latent.card import read_card
 
     model = "leadlight-factors" if file.latent is None else file.latent.model
-    card = _card(base, model)
+    card = card_of(base, model)
     name = read_card(card).model.name if isinstance(card, Path) else model
     return folder / "latent" / name / "factors.parquet"
 
@@ -213,7 +222,7 @@ def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     if section is None:
         return None
     genotypes = [base / path for path in section.genotypes]
-    covariates = None if section.covariates is None else base / section.covariates
+    given = [base / path for path in (section.covariates, section.background_variants) if path]
     tables = {
         "factors": (factors_of(file, base, folder), "latent"),
         "measurements": (folder / "measurements.parquet", "measure"),
@@ -221,14 +230,11 @@ def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
 
     def run(overwrite: bool, begun: float) -> None:
         for label in section.traits:
-            associate_set(
-                section, label, tables[label][0], genotypes, covariates, folder, begun=begun,
-                seed=file.study.seed, workers=file.study.workers, overwrite=overwrite,
-            )  # fmt: skip
+            associate_set(file, base, folder, label, begun=begun, overwrite=overwrite)
 
     return Stage(
         "gwas", section.model_dump() | {"seed": file.study.seed},
-        (*_files_of(genotypes), *([covariates] if covariates else [])),
+        (*_files_of(genotypes), *given),
         tuple(folder / "gwas" / label / "summary.json" for label in section.traits),
         ("import", "measure", "latent"), run,
         lambda _: len(section.traits) * (8 + 0.02 * _megabytes(genotypes)),
@@ -250,17 +256,7 @@ def _megabytes(genotypes: list[Path]) -> float:
 
 
 def associate_set(
-    section: GwasSection,
-    label: str,
-    table: Path,
-    genotypes: list[Path],
-    covariates: Path | None,
-    folder: Path,
-    *,
-    begun: float,
-    seed: int,
-    workers: int,
-    overwrite: bool,
+    file: StudyFile, base: Path, folder: Path, label: str, *, begun: float, overwrite: bool
 ) -> None:
     """The association of one set of traits, in `gwas/<label>/`.
 
@@ -268,29 +264,61 @@ def associate_set(
     run was cut off after it.
     """
     from leadlight.genetics.stage import run_gwas
-    from leadlight.genetics.variant_filters import VariantFilter
     from leadlight.report.association_figures import draw_association
-    from leadlight.study.people import write_person_table
 
+    assert file.gwas is not None
     out = folder / "gwas" / label
-    phenotypes = phenotypes_of(folder, label)
-    traits = write_person_table(
-        folder, table, phenotypes, people=section.people,
-        columns=section.measurements if label == "measurements" else None,
-    )  # fmt: skip
-    rule = VariantFilter(
-        section.min_maf, section.min_mac, section.max_missing, section.min_info, section.min_hwe_p
-    )
+    traits = write_traits(file, base, folder, label)
     summary = out / "summary.json"
     if not (summary.exists() and summary.stat().st_mtime >= begun):
         run_gwas(
-            genotypes, phenotypes, out, covariates=covariates, traits=traits,
-            transform=section.transform, components=section.pcs, joint=section.joint,
-            whole_genome=section.background, variant_filter=rule, build=section.build,
-            workers=workers, overwrite=overwrite, seed=seed,
+            [base / path for path in file.gwas.genotypes], phenotypes_of(folder, label), out,
+            **association_settings(file, base), joint=file.gwas.joint,
+            variant_filter=variant_filter(file.gwas), traits=traits,
+            workers=file.study.workers, overwrite=overwrite,
         )  # fmt: skip
-    if section.figures:
-        draw_association(out, traits, joint=section.joint)
+    if file.gwas.figures:
+        draw_association(out, traits, joint=file.gwas.joint)
+
+
+def write_traits(file: StudyFile, base: Path, folder: Path, label: str) -> list[str]:
+    """Write the table that the association of a set of traits reads; the traits."""
+    from leadlight.study.people import write_person_table
+
+    assert file.gwas is not None
+    measured = label == "measurements"
+    return write_person_table(
+        folder,
+        folder / "measurements.parquet" if measured else factors_of(file, base, folder),
+        phenotypes_of(folder, label),
+        people=file.gwas.people,
+        columns=file.gwas.measurements if measured else None,
+    )
+
+
+def association_settings(file: StudyFile, base: Path) -> dict[str, Any]:
+    """What decides the people, traits and models of an association, as `run_gwas` takes it."""
+    section = file.gwas
+    assert section is not None
+    chosen = section.background_variants
+    return {
+        "covariates": None if section.covariates is None else base / section.covariates,
+        "transform": section.transform,
+        "components": section.pcs,
+        "whole_genome": section.background,
+        "whole_genome_variants": None if chosen is None else base / chosen,
+        "build": section.build,
+        "seed": file.study.seed,
+    }
+
+
+def variant_filter(section: GwasSection) -> "VariantFilter":
+    """The limits that variants must keep."""
+    from leadlight.genetics.variant_filters import VariantFilter
+
+    return VariantFilter(
+        section.min_maf, section.min_mac, section.max_missing, section.min_info, section.min_hwe_p
+    )
 
 
 def phenotypes_of(folder: Path, label: str) -> Path:
@@ -377,8 +405,8 @@ def _effect(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         )  # fmt: skip
         write_leading_cards(
             files, folder / "effects", most=section.most, overwrite=overwrite, begun=begun,
-            model=None if file.latent is None else str(_card(base, file.latent.model)),
-            classifier=str(_card(base, (file.classify or ClassifySection()).model)),
+            model=None if file.latent is None else str(card_of(base, file.latent.model)),
+            classifier=str(card_of(base, (file.classify or ClassifySection()).model)),
             seed=file.study.seed,
         )  # fmt: skip
 
