@@ -9,8 +9,6 @@ are from the model's own.
 """
 
 import hashlib
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 import torch
-from safetensors import SafetensorError
-from scipy.special import erf
 
 from leadlight.atomic import write_json, written_whole
 from leadlight.ecg.leads import INDEPENDENT_LEADS
 from leadlight.ecg.median_beat import R_SAMPLE, RATE_HZ, SAMPLES
 from leadlight.errors import LeadlightError
 from leadlight.latent.model import LatentModel
+from leadlight.latent.page_decoder import (
+    ABOUT_FILE,
+    DECODER_FILE,
+    Floats,
+    Tensors,
+    decode,
+    read_decoder,
+)
 
-DECODER_FILE = "decoder.safetensors"
-ABOUT_FILE = "decoder.json"
 LAYOUT_VERSION = 1
 
 # The root mean square error in µV that eight bits may cost in a typical beat; a cart's last bit is
@@ -37,26 +39,6 @@ _ROUNDING_UV = 0.2
 _REFERENCE = 600  # people of the reference population that the error is measured on
 _SD = 4.0  # how far a slider goes
 _LEVELS = 127
-
-Floats = npt.NDArray[np.float64]
-Tensors = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class PageDecoder:
-    """The file's decoder, computed as a page computes it.
-
-    Attributes:
-        tensors: by name; see `decoder_tensors`.
-        about: `decoder.json`.
-    """
-
-    tensors: Tensors
-    about: dict[str, Any]
-
-    def decode(self, factors: npt.NDArray[np.floating]) -> Floats:
-        """(record, lead of INDEPENDENT_LEADS, sample) in mV from (record, factor)."""
-        return _decode(self.tensors, np.asarray(factors, dtype=np.float64))
 
 
 def write_decoder(model: LatentModel, folder: Path) -> dict[str, Any]:
@@ -103,34 +85,6 @@ def ensure_decoder(study: Path, model: LatentModel) -> Path:
     if there is None or there != model.card.model.weights_sha256:
         write_decoder(model, folder)
     return folder
-
-
-def read_decoder(folder: Path) -> PageDecoder:
-    """The decoder that `write_decoder` wrote.
-
-    Raises:
-        LeadlightError: it is absent, damaged, or the two files are not of one piece.
-    """
-    try:
-        content = (folder / DECODER_FILE).read_bytes()
-        about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
-        tensors = safetensors.numpy.load(content)
-    except OSError as error:
-        raise LeadlightError(
-            f"{folder} holds no decoder for pages: {error.strerror}.",
-            advice="Run leadlight latent encode --overwrite.",
-        ) from error
-    except (ValueError, SafetensorError) as error:
-        raise LeadlightError(
-            f"The decoder in {folder} cannot be read: {error}.",
-            advice="Run leadlight latent encode --overwrite.",
-        ) from error
-    if about.get("decoder_sha256") != hashlib.sha256(content).hexdigest():
-        raise LeadlightError(
-            f"{folder / ABOUT_FILE} does not speak of the decoder beside it.",
-            advice="Run leadlight latent encode --overwrite.",
-        )
-    return PageDecoder(tensors, about)
 
 
 @torch.inference_mode()
@@ -219,25 +173,7 @@ def _measured_error(model: LatentModel, tensors: Tensors) -> dict[str, float]:
         ("typical", people[:200]), ("single", np.concatenate([ends, -ends])),
         ("corners", anywhere.astype(np.float32)),
     ):  # fmt: skip
-        wrong = 1e3 * np.abs(_decode(tensors, factors.astype(np.float64)) - model.decode(factors))
+        wrong = 1e3 * np.abs(decode(tensors, factors.astype(np.float64)) - model.decode(factors))
         found[f"{name}_mean"] = round(float(wrong.mean()), 4)
         found[f"{name}_max"] = round(float(wrong.max()), 4)
     return found
-
-
-def _decode(tensors: Tensors, factors: Floats) -> Floats:
-    part = {name: values.astype(np.float64) for name, values in tensors.items()}
-    hidden = _gelu(factors @ part["dense_1.weight"].T + part["dense_1.bias"])
-    hidden = _gelu(hidden @ part["dense_2.weight"].T + part["dense_2.bias"])
-    components = (
-        factors @ part["linear.weight"].T + part["linear.bias"] + hidden @ part["bend.weight"].T
-    )
-    fine = len(part["basis_fine"])
-    steps = np.repeat(part["basis_coarse.scale"], SAMPLES, axis=1)
-    weak = part["basis_coarse"] * steps
-    flat = part["centre"] + components[:, :fine] @ part["basis_fine"] + components[:, fine:] @ weak
-    return np.asarray(flat.reshape(len(factors), len(INDEPENDENT_LEADS), SAMPLES))
-
-
-def _gelu(values: Floats) -> Floats:
-    return np.asarray(0.5 * values * (1 + erf(values / np.sqrt(2))))

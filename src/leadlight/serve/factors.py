@@ -11,6 +11,7 @@ import numpy.typing as npt
 from leadlight.ecg.leads import LEADS
 from leadlight.ecg.median_beat import R_SAMPLE, RATE_HZ
 from leadlight.latent.beats import twelve_leads
+from leadlight.latent.page_decoder import PageDecoder, read_decoder
 from leadlight.report.explorer_data import DECODER, FACTORS, explorer_data, latent_folders
 from leadlight.serve.folder import StudyFolder, chosen
 from leadlight.serve.refusals import NotThere, Refusal
@@ -33,7 +34,7 @@ class Decoder:
     model: str
     names: tuple[str, ...]
     folder: Path
-    page: Any
+    page: PageDecoder
 
     @property
     def table(self) -> Path:
@@ -47,7 +48,7 @@ class Decoder:
 
     def decode(self, factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(record, lead of INDEPENDENT_LEADS, sample) in mV from (record, factor)."""
-        return np.asarray(self.page.decode(factors), dtype=np.float64)
+        return self.page.decode(factors)
 
 
 def decoder_of(study: StudyFolder, model: str = "") -> Decoder | None:
@@ -58,8 +59,6 @@ def decoder_of(study: StudyFolder, model: str = "") -> Decoder | None:
     folder = folders[chosen(folders, model, "factor model with a decoder")]
 
     def read() -> Decoder:
-        from leadlight.latent.decoder_file import read_decoder
-
         page = read_decoder(folder)
         names = tuple(str(one["name"]) for one in page.about["factors"])
         return Decoder(folder.name, names, folder, page)
