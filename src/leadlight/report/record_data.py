@@ -76,6 +76,7 @@ def record_data(
     window = _window(signal_mv.sizes["sample"], rate_hz, most_s, seen, each)
     part = signal_mv.isel(sample=window)
     leads = [lead for lead in LEADS if np.isfinite(part.sel(lead=lead).values).any()]
+    filters = results.card.get("input", {})
     counts, unit_uv = _counts(1e3 * part.sel(lead=leads).values.astype(np.float64))
     found: dict[str, Any] = {
         "record_id": record_id,
@@ -93,6 +94,7 @@ def record_data(
         "simulated": about["source_format"] == "simulated",
         "model": results.model_name,
         "method": "" if one is None else str(_attributes(results, one).get("method", "")),
+        "model_band_hz": [_number(filters.get(name)) for name in ("highpass_hz", "lowpass_hz")],
         "smoothing_ms": SMOOTHING_MS,
         "classes": [],
     }

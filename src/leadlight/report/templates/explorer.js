@@ -82,7 +82,7 @@ Leadlight.explorer = (element, data) => {
       make("label", { class: "check" }, difference, "draw the difference"), swing),
     make("fieldset", {}, make("legend", {}, "Factors, in standard deviations from the mean"),
       make("div", { class: "explorer-bar" }, order.label), list),
-    measuredPart);
+    measuredPart, about());
   element.classList.add("explorer");
   element.append(make("div", { class: "explorer-left" }, stage, said), controls);
   const soon = Leadlight.watch(stage, draw);
@@ -97,6 +97,19 @@ Leadlight.explorer = (element, data) => {
     showRecord: (record) => startAt(record),
     showLocus: (shift, times) => { addLocus(shift); setCopies(times); },
   };
+
+  /** What is drawn here, how exactly, and what it cannot say. */
+  function about() {
+    const wrong = model.error_uv;
+    return make("details", {}, make("summary", {}, "What this drawing is"),
+      make("p", {}, `${model.model} ${model.version}. ${model.description} The decoder runs in this ` +
+        `page; its beats differ from the model’s own by ${number(wrong.typical_mean, 2)} µV on ` +
+        `average and ${number(wrong.typical_max, 2)} µV at most in typical beats (${number(wrong.corners_max, 2)} ` +
+        "µV with all factors far out). Grey bars over each slider: the study’s records. " +
+        "r: correlation with the quantity that gives the factor its name, in the people that the " +
+        "model was made from; a factor is not that quantity."),
+      make("ul", {}, model.limits.map((text) => make("li", {}, text))));
+  }
 
   function select(text, options, changed) {
     const box = make("select", { onchange: () => changed(box.value) },
@@ -201,7 +214,7 @@ Leadlight.explorer = (element, data) => {
           : "The explained network’s logits do not move beyond chance."
         : "What it does to the explained network is not known."),
       make("p", { class: "absent" }, "The difference is drawn on its own scale, at this setting of " +
-        "the factors. More than two copies exaggerate: no person has them.",
+        `the factors.${shift.kind === "variant" ? " More than two copies exaggerate: no person has them." : ""}`,
         shift.card ? [" ", make("a", { href: shift.card }, `Card of ${shift.name}`), "."] : null),
     ];
   }

@@ -164,6 +164,10 @@ Leadlight.record = (element, given) => {
       text += `Each drawn sample has the sum of ${one.input_samples} samples of the model’s input. `;
     }
     if (one.first > 0 || one.end < record.n_samples) text += "Pale: not seen by the model. ";
+    const [low, high] = record.model_band_hz;
+    if (low || high) {
+      text += `The trace is unfiltered; the model sees ${low ? `from ${low} ` : "up "}to ${high || record.rate_hz / 2} Hz of it.`;
+    }
     return text.trim();
   }
 
