@@ -80,10 +80,15 @@ class Lock:
 @contextmanager
 def in_turn(lock: Path) -> Iterator[None]:
     """Hold `lock` while the block runs; a process that has it is waited for."""
-    with lock.open("w") as held:
+    while True:
+        held = lock.open("w")
         if sys.platform != "win32":
             with suppress(OSError):  # some file systems of networks have no locks
                 fcntl.flock(held, fcntl.LOCK_EX)
+        if _is_still(lock, held):
+            break
+        held.close()
+    with Lock(lock, held):
         yield
 
 
@@ -122,7 +127,14 @@ def take_lock(lock: Path, doing: str) -> Lock:
         except OSError:  # some file systems of networks have no locks
             say(f"{lock.parent} cannot be locked: see to it that nothing else is {doing}.")
             return Lock(lock, held)
-        # Who held it before may have removed the file after it was opened here.
-        if lock.exists() and lock.stat().st_ino == os.fstat(held.fileno()).st_ino:
+        if _is_still(lock, held):
             return Lock(lock, held)
         held.close()
+
+
+def _is_still(path: Path, held: IO[str]) -> bool:
+    """Whether a path names the file that was opened: who held it before may have removed it."""
+    try:
+        return sys.platform == "win32" or path.stat().st_ino == os.fstat(held.fileno()).st_ino
+    except FileNotFoundError:
+        return False

@@ -27,6 +27,7 @@ from leadlight.classify.prepare import prepare
 from leadlight.cohort.store import open_cohort
 from leadlight.ecg.quality import excludes
 from leadlight.errors import LeadlightError
+from leadlight.processes import end_with_parent
 from leadlight.progress import bar
 
 # Raised when preparing changes in a way that the card does not tell, so that old caches are redone.
@@ -226,7 +227,8 @@ def _in_order(
     if workers <= 1 or len(tasks) == 1:
         yield from (_prepare_rows(*task) for task in tasks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from pool.map(_prepare_rows, *zip(*tasks, strict=True))
 
 

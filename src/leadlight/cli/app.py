@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from leadlight import __version__
+from leadlight.atomic import says_disk_full
 from leadlight.cli.card import card_app
 from leadlight.cli.classify import classify
 from leadlight.cli.demo import demo
@@ -23,8 +24,8 @@ from leadlight.cli.measure import measure
 from leadlight.cli.phewas import phewas
 from leadlight.cli.report import report
 from leadlight.cli.run import run
-from leadlight.cli.shards import shards_app
 from leadlight.cli.serve import serve
+from leadlight.cli.shards import shards_app
 from leadlight.cli.simulate import simulate
 from leadlight.cli.train import train
 from leadlight.errors import LeadlightError
@@ -92,8 +93,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo(
-            "leadlight: stopped. What was finished stays; import, measure, explain, simulate and "
-            "gwas go on from there when given again.",
+            "leadlight: stopped. What was finished stays; give the same command again to go on.",
             err=True,
         )
         sys.exit(130)
@@ -101,9 +101,19 @@ def main() -> None:
         # The reader of our output went away; nothing to tell anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"leadlight: {error.strerror or error}{where}.", err=True)
+    except Exception as error:
+        if says_disk_full(error):
+            place = getattr(error, "filename", None) or "A result"
+            typer.echo(
+                f"leadlight: {place} could not be written: the disk is full. Free space and give "
+                "the same command again.",
+                err=True,
+            )
+        elif isinstance(error, OSError):
+            where = f" ({error.filename})" if error.filename else ""
+            typer.echo(f"leadlight: {error.strerror or error}{where}.", err=True)
+        else:
+            raise
         sys.exit(1)
 
 

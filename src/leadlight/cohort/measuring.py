@@ -43,6 +43,7 @@ from leadlight.cohort.measured_records import (
 from leadlight.cohort.store import Cohort, open_cohort
 from leadlight.ecg.delineation.weights import load_network, read_card
 from leadlight.locking import only_one
+from leadlight.processes import end_with_parent
 from leadlight.progress import bar, say
 from leadlight.provenance import describe, fingerprint
 
@@ -253,7 +254,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     # A fork would copy the locks of the array and network libraries; a fork server starts clean.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
 
 
 def _measure_rows(study: Path, rows: Sequence[int], medians: Medians) -> list[MeasuredRecord]:

@@ -15,6 +15,7 @@ from leadlight.ecg.formats import read_recording
 from leadlight.ecg.quality import quality_flags
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
+from leadlight.processes import end_with_parent
 
 # Files that are being read or wait to be stored, for each worker: bounds memory.
 _AHEAD = 4
@@ -112,4 +113,4 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)

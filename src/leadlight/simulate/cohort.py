@@ -27,6 +27,7 @@ from leadlight.cohort.signals import SHARD_RECORDS
 from leadlight.cohort.store import Cohort, CohortWriter, open_cohort
 from leadlight.ecg.quality import quality_flags
 from leadlight.errors import LeadlightError
+from leadlight.processes import end_with_parent
 from leadlight.progress import bar, say
 from leadlight.provenance import write_provenance
 from leadlight.simulate.effects import DIAGNOSES
@@ -250,7 +251,7 @@ def _recordings(
     # A fork would copy the locks of the array libraries; a fork server starts clean.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         under_way: deque[Future[list[_Made]]] = deque()
         for task in tasks:
             under_way.append(pool.submit(_make, task))

@@ -19,6 +19,7 @@ import tomli_w
 
 from leadlight.atomic import write_text, written_whole
 from leadlight.errors import LeadlightError
+from leadlight.processes import end_with_parent
 from leadlight.progress import bar, say
 from leadlight.simulate import covariates, effects
 from leadlight.simulate.chromosome import ChromosomeTask, make_chromosome, part_files
@@ -191,7 +192,9 @@ def _make_chromosomes(parts: Path, tasks: Sequence[ChromosomeTask], workers: int
                 progress.step()
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            min(workers, len(todo)), mp_context=context, initializer=end_with_parent
+        ) as pool:
             running = [pool.submit(make_chromosome, task, parts) for task in todo]
             try:
                 for done in as_completed(running):
