@@ -1,7 +1,9 @@
 """Pages are opened in Debian's Chromium, without a network, and whatever goes wrong is kept."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,8 +45,9 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     """`open_page(path_or_url, *, width, height, colour_scheme, reduced_motion, touch)` → page.
 
     `page.console_errors` lists errors on the console, uncaught exceptions, and whatever the page's
-    policy forbade. A request that would have left this machine is refused, and fails the test
-    when it ends.
+    policy forbade; `page.until(expression)` waits for it to be true (`wait_for_function` cannot: it
+    evaluates text, which the policy forbids). A request that would have left this machine is
+    refused, and fails the test when it ends.
     """
     contexts: list[Any] = []
     left: list[str] = []
@@ -74,6 +77,7 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
             "document.addEventListener('securitypolicyviolation', (event) => console.error("
             "`policy: ${event.violatedDirective} ${event.blockedURI}`));"
         )
+        page.until = partial(_until, page)
         url = path_or_url.resolve().as_uri() if isinstance(path_or_url, Path) else path_or_url
         page.goto(url, wait_until="load")
         return page
@@ -125,6 +129,14 @@ def guard(context: Any, left: list[str]) -> None:
             route.abort()
 
     context.route("**/*", decide)
+
+
+def _until(page: Any, expression: str, seconds: float = 15.0) -> None:
+    """Ask again and again from here: the page's policy lets no waiting script ask by itself."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"Boolean({expression})"):
+        assert time.monotonic() < end, f"{expression} has not become true"
+        page.wait_for_timeout(30)
 
 
 def _stays(url: str) -> bool:

@@ -70,8 +70,19 @@ def shift_of(model: LatentModel) -> np.ndarray:
     return np.round(0.05 * np.sin(1.0 + np.arange(len(model.names))), 6)
 
 
+def covariance_of(model: LatentModel) -> np.ndarray:
+    """(factor, factor) of that shift's errors."""
+    at = np.arange(len(model.names))
+    return 0.01**2 * 0.4 ** np.abs(at[:, None] - at[None, :])
+
+
 def _write_effect(folder: Path, model: LatentModel) -> None:
     folder.mkdir(parents=True)
+    covariance = covariance_of(model)
+    columns = {name: covariance[:, at] for at, name in enumerate(model.names)}
+    pl.DataFrame({"factor": model.names, **columns}).write_parquet(
+        folder / "factor_covariance.parquet"
+    )
     beta = shift_of(model)
     pl.DataFrame({"factor": model.names, "beta": beta, "standard_error": 0.01}).write_parquet(
         folder / "factors.parquet"

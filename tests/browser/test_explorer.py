@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_study import LOCUS, component_page, shift_of, write_explorer_study
+from small_study import LOCUS, component_page, covariance_of, shift_of, write_explorer_study
 
 from leadlight.latent.model import load_latent_model
 from leadlight.report.explorer_data import SCRIPTS, explorer_data
@@ -114,6 +114,20 @@ def test_a_locus_adds_what_its_table_says(page, model):
     assert page.get_by_role("link", name=f"Card of {LOCUS}").count() == 1
 
 
+def test_the_band_of_a_locus_is_what_its_covariance_leaves_open(page, model):
+    page.get_by_role("combobox", name="Add a locus").select_option("0")
+    page.get_by_label("Times one copy of C").fill("2")
+    page.until(f"{_ME}.band() !== null")
+    page.get_by_text("with the 95 % band of the shift").wait_for()
+    band_uv = np.array(page.evaluate(f"{_ME}.band()"))
+    here = 2 * shift_of(model)
+    draws = np.random.default_rng(2).multivariate_normal(np.zeros(24), covariance_of(model), 400)
+    spread = (model.decode_twelve(here + draws) - model.decode_twelve(here[None])).std(axis=0)
+    wanted = 1.96 * 2 * 1e3 * spread
+    assert band_uv.sum() == pytest.approx(wanted.sum(), rel=0.08)
+    assert np.corrcoef(band_uv.ravel(), wanted.ravel())[0, 1] > 0.98
+
+
 def test_a_record_stands_at_its_own_factors_before_its_real_beat(page, given):
     data = given[1]
     for at, record in enumerate(data["records"]):
@@ -162,7 +176,7 @@ def test_a_factor_swings_only_where_the_reader_allows_movement(given, open_page)
     moving = open_page(given[0], reduced_motion="no-preference")
     before = _picture(moving)
     moving.get_by_role("button", name="Swing factor 1").click()
-    moving.wait_for_function(f"Math.abs({_ME}.sliders()[0]) > 0.5")
+    moving.until(f"Math.abs({_ME}.sliders()[0]) > 0.5")
     assert _picture(moving) != before
     moving.get_by_role("button", name="Swing factor 1").click()
     _next_frame(moving)

@@ -162,7 +162,7 @@ def test_buttons_wheel_and_pointer_do_the_same(page):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -250)
     page.keyboard.up("Control")
-    page.wait_for_function(f"{_ME}.view().scale > {scale} * 1.5")
+    page.until(f"{_ME}.view().scale > {scale} * 1.5")
     # What was under the pointer stays there.
     page.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + 41)
     assert page.evaluate(f"{_ME}.read().time_s") == pytest.approx(read["time_s"], abs=0.06)
@@ -202,6 +202,22 @@ def test_every_reader_can_use_it_on_any_screen(file, open_page, axe, width, sche
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert axe(page) == []
     assert page.console_errors == []
+
+
+def test_a_viewer_that_is_given_another_record_shows_that_one(page):
+    page.evaluate(
+        """() => {
+          const element = document.querySelector('#component');
+          element.replaceChildren();
+          Leadlight.record(element, Leadlight.data('given')[1]);
+        }"""
+    )
+    _next_frame(page)
+    assert page.locator(".record-facts strong").inner_text() == "second"
+    assert page.locator(".record-frame").count() == 1
+    assert "of second" in page.locator(".record-frame canvas").get_attribute("aria-label")
+    page.evaluate(f"{_ME}.moveTo('II', 0)")
+    assert page.evaluate(f"{_ME}.read().time_s") == 0
 
 
 def test_it_prints_as_the_whole_sheet(page, tmp_path):

@@ -155,6 +155,7 @@ def locus_shift(folder: Path, factors: list[str]) -> dict[str, Any] | None:
         "neg_log_10_p": about.get("neg_log_10_p"),
         "beta": _rounded(np.array([rows[name]["beta"] for name in factors]), 6),
         "standard_error": _rounded(np.array([rows[name]["standard_error"] for name in factors]), 6),
+        "error_root": _error_root(folder / "factor_covariance.parquet", factors),
         "logits": [
             {name: one[name] for name in ("class", "change", "low", "high")}
             for one in changes
@@ -163,6 +164,19 @@ def locus_shift(folder: Path, factors: list[str]) -> dict[str, Any] | None:
         "card": f"../effects/{folder.name}/{card.name}" if card.is_file() else None,
         **_nearest_gene(folder, str(about["name"])),
     }
+
+
+def _error_root(path: Path, factors: list[str]) -> list[list[float]] | None:
+    """(factor, direction) a matrix whose product with its transpose is the shift's covariance."""
+    if not path.is_file():
+        return None
+    table = pl.read_parquet(path)
+    rows = {row["factor"]: row for row in table.to_dicts()}
+    if any(name not in rows or name not in table.columns for name in factors):
+        return None
+    covariance = np.array([[rows[one][two] for two in factors] for one in factors])
+    sizes, vectors = np.linalg.eigh(covariance)
+    return [_rounded(row, 7) for row in vectors * np.sqrt(np.maximum(sizes, 0.0))]
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ Leadlight.beatPanels = (() => {
   const GAP = 6;
 
   /** Draw; returns the limits of the vertical axis.
-      curves: [{values: 12 arrays (lead in `leads`), colour, width, own: [first, end] or null}], drawn
-      in their order; unit: "mV" or "µV"; symmetric: the axis reaches as far down as up. */
+      curves: [{values: 12 arrays (lead in `leads`), colour, width, own: [first, end] or null, error:
+      12 arrays of half a band's height or null}], drawn in their order; unit: "mV" or "µV"; symmetric: the axis reaches as far down as up. */
   const draw = (canvas, width, height, { curves, leads, rate, rSample, unit, symmetric }) => {
     const colours = Leadlight.colours();
     const pen = Leadlight.context(canvas, width, height);
@@ -39,10 +39,19 @@ Leadlight.beatPanels = (() => {
       for (const curve of curves) {
         const values = curve.values[lead];
         const [from, to] = curve.own || [0, samples];
-        pen.beginPath();
-        for (let at = from; at < to; at += 1) {
-          pen.lineTo(x(first + (at * 1000) / rate), y(values[at]));
+        const across = (at) => x(first + (at * 1000) / rate);
+        if (curve.error) {
+          const error = curve.error[lead];
+          pen.beginPath();
+          for (let at = from; at < to; at += 1) pen.lineTo(across(at), y(values[at] + error[at]));
+          for (let at = to - 1; at >= from; at -= 1) pen.lineTo(across(at), y(values[at] - error[at]));
+          pen.globalAlpha = 0.25;
+          pen.fillStyle = curve.colour;
+          pen.fill();
+          pen.globalAlpha = 1;
         }
+        pen.beginPath();
+        for (let at = from; at < to; at += 1) pen.lineTo(across(at), y(values[at]));
         pen.strokeStyle = curve.colour;
         pen.lineWidth = curve.width;
         pen.lineJoin = "round";
@@ -58,12 +67,12 @@ Leadlight.beatPanels = (() => {
       }
       if (row === rows - 1) {
         for (const tick of wide > 230 ? [-400, -200, 0, 200, 400] : wide > 100 ? [-400, 0, 400] : [0, 400]) {
-          label(pen, colours, Leadlight.number(tick), x(tick), height - 6, false, "center");
+          const unitToo = tick === 400 && column === columns - 1 ? " ms" : "";
+          label(pen, colours, `${Leadlight.number(tick)}${unitToo}`, x(tick), height - 6, false, "center");
         }
       }
     });
     label(pen, colours, unit, 0, height - 6, false);
-    label(pen, colours, "ms", width - 2, height - 6, false, "right");
     return { low, top };
   };
 
@@ -72,12 +81,13 @@ Leadlight.beatPanels = (() => {
     let [low, top] = [Infinity, -Infinity];
     for (const curve of curves) {
       const [from, to] = curve.own || [0, curve.values[0].length];
-      for (const values of curve.values) {
+      curve.values.forEach((values, lead) => {
         for (let at = from; at < to; at += 1) {
-          if (values[at] < low) low = values[at];
-          if (values[at] > top) top = values[at];
+          const reach = curve.error ? curve.error[lead][at] : 0;
+          if (values[at] - reach < low) low = values[at] - reach;
+          if (values[at] + reach > top) top = values[at] + reach;
         }
-      }
+      });
     }
     if (!symmetric) {
       [low, top] = [Math.min(-1, Math.floor(low * 2) / 2), Math.max(1, Math.ceil(top * 2) / 2)];

@@ -19,6 +19,8 @@ Leadlight.explorer = (element, data) => {
   const id = `explorer-${(Leadlight.explorer.made = (Leadlight.explorer.made || 0) + 1)}`;
   let swinging = 0;
   let lastMs = 0;
+  let band = null; // of the locus' difference: {key, error: 12 arrays in µV}
+  let bandAsked = 0;
 
   const total = () => state.sliders.map(
     (value, at) => value + (state.locus ? state.copies * state.locus.beta[at] : 0));
@@ -94,6 +96,7 @@ Leadlight.explorer = (element, data) => {
     set: (at, value) => { state.sliders[at] = value; show(); soon(); },
     /** Draws now; returns how long decoding and drawing took, in ms. */
     redraw: () => { draw(); return lastMs; },
+    band: () => (band ? band.error.map((one) => [...one]) : null),
     showRecord: (record) => startAt(record),
     showLocus: (shift, times) => { addLocus(shift); setCopies(times); },
   };
@@ -214,7 +217,8 @@ Leadlight.explorer = (element, data) => {
           : "The explained network’s logits do not move beyond chance."
         : "What it does to the explained network is not known."),
       make("p", { class: "absent" }, "The difference is drawn on its own scale, at this setting of " +
-        `the factors.${shift.kind === "variant" ? " More than two copies exaggerate: no person has them." : ""}`,
+        "the factors; the band is what the shift’s error leaves open at each moment by itself" +
+        `${shift.error_root ? "" : ", the factors’ errors taken as independent"}.${shift.kind === "variant" ? " More than two copies exaggerate: no person has them." : ""}`,
         shift.card ? [" ", make("a", { href: shift.card }, `Card of ${shift.name}`), "."] : null),
     ];
   }
@@ -263,11 +267,13 @@ Leadlight.explorer = (element, data) => {
     if (both) {
       const apart = front.map((values, lead) => values.map((one, at) => 1000 * (one - back[lead][at])));
       const size = Math.max(...apart.map((values) => values.reduce((a, b) => Math.max(a, Math.abs(b)), 0)));
+      const error = ofLocusAlone() ? bandAround(factors) : null;
       Leadlight.beatPanels(canvas, width, height, {
         ...shown, unit: "µV", symmetric: true,
-        curves: [{ values: apart, colour: colours.case, width: 1.7, own }],
+        curves: [{ values: apart, colour: colours.case, width: 1.7, own, error }],
       });
-      tell(factors, `the difference, at most ${number(size, 2)} µV`, [["change", `the beat minus ${backName}`]]);
+      tell(factors, `the difference, at most ${number(size, 2)} µV`,
+        [["change", `the beat minus ${backName}${error ? ", with the 95 % band of the shift" : ""}`]]);
     } else {
       const curves = back ? [{ values: back, colour: colours.neutral, width: 1.5, own }] : [];
       curves.push({ values: front, colour: colours.accent, width: 1.8, own: null });
@@ -287,6 +293,44 @@ Leadlight.explorer = (element, data) => {
       return [decoder.twelve(state.sliders), `the beat without ${state.locus.name}`, null];
     }
     return state.behind === "none" ? [null, "", null] : [meanBeat, "the mean beat", null];
+  }
+
+  function ofLocusAlone() {
+    return state.behind === "without" && state.locus !== null && state.copies !== 0;
+  }
+
+  /** Half the height of the pointwise 95 % band of the difference in µV, or null until it is worked
+      out: the decoder's slope along each direction of the shift's error, at these factors. That
+      takes some dozen decodings, so it waits until the sliders rest. */
+  function bandAround(factors) {
+    const key = [state.locus.name, state.copies, ...factors].join();
+    if (band && band.key === key) return band.error;
+    clearTimeout(bandAsked);
+    if (swinging) return null;
+    bandAsked = setTimeout(() => {
+      band = { key, error: errorOf(state.locus, factors).map((one) =>
+        one.map((value) => 1.96 * 1000 * Math.abs(state.copies) * value)) };
+      soon();
+    }, 150);
+    return null;
+  }
+
+  /** Standard error of the decoded beat in mV, for one step of the locus. */
+  function errorOf(shift, factors) {
+    const here = decoder.twelve(factors);
+    const squares = here.map((values) => new Float64Array(values.length));
+    const STEP = 0.5; // of a standard error: small enough for a slope
+    for (let direction = 0; direction < n; direction += 1) {
+      const moved = factors.map((value, at) => value + STEP * (shift.error_root
+        ? shift.error_root[at][direction]
+        : at === direction ? shift.standard_error[at] : 0));
+      decoder.twelve(moved).forEach((values, lead) => {
+        for (let at = 0; at < values.length; at += 1) {
+          squares[lead][at] += ((values[at] - here[lead][at]) / STEP) ** 2;
+        }
+      });
+    }
+    return squares.map((values) => values.map(Math.sqrt));
   }
 
   function tell(factors, what, lines) {

@@ -5,6 +5,10 @@
 
    The frame scrolls over a sheet; the canvas stays in the frame and draws the part in sight. */
 Leadlight.record = (element, given) => {
+  if (element.leadlight?.adopt) {
+    element.leadlight.adopt(given);
+    return;
+  }
   const { make, number } = Leadlight;
   const [MM_PER_S, MM_PER_MV, PULSE_MM, GAP_MM, LEVELS, MISSING] = [25, 10, 12, 6, 16, -32768];
   const [LEAST, MOST, READABLE] = [0.6, 40, 2.2]; // pixels per millimetre
@@ -40,8 +44,9 @@ Leadlight.record = (element, given) => {
     "sample (with Shift by a tenth of a second), up and down by lead; + and − zoom, 0 fits, page " +
     "up and down pan, Escape takes the mark away. Ctrl with the wheel, or two fingers, zoom too.");
 
+  const parts = [facts, bar, frame, readout, scaleBar, told, help];
   element.classList.add("record-viewer");
-  element.replaceChildren(facts, bar, frame, readout, scaleBar, told, help);
+  element.replaceChildren(...parts);
   load(records[0]);
   const soon = Leadlight.watch(element, draw);
   frame.addEventListener("scroll", () => soon());
@@ -56,6 +61,8 @@ Leadlight.record = (element, given) => {
   pinch();
   element.leadlight = {
     show, showClass, zoom, refit,
+    /** Another record in the same viewer, also where the element was emptied in between. */
+    adopt: (another) => { element.replaceChildren(...parts); show(another); },
     read: () => (state.cursor ? { ...values(state.cursor), text: readout.textContent } : null),
     moveTo: (lead, sample) => { place(record.leads.indexOf(lead), sample); },
     view: () => ({ scale: sheet.scale, left: frame.scrollLeft, top: frame.scrollTop, layout: state.layout }),
@@ -376,8 +383,9 @@ Leadlight.record = (element, given) => {
     for (const cell of sheet.cells) {
       const x = Math.max((cell.x - seen.left) * scale, 0) + 3;
       const end = (xOf(cell, record.n_samples) - seen.left) * scale;
-      const y = (cell.y - seen.top) * scale - 0.35 * PULSE_MM * scale;
-      if (end > 30 && x < width) write(record.leads[cell.lead], x, Math.max(y, 14), colours.ink, true);
+      const y = Math.max((cell.y - seen.top) * scale - 0.35 * PULSE_MM * scale, 14);
+      const inSight = y < (cell.bottom - seen.top) * scale + 4 && y < height - 14;
+      if (inSight && end > 30 && x < width) write(record.leads[cell.lead], x, y, colours.ink, true);
     }
     const step = [0.2, 0.5, 1, 2, 5, 10, 30].find((s) => s * MM_PER_S * scale >= 42) || 60;
     const columns = [...new Set(sheet.cells.map((cell) => cell.x))];
@@ -412,8 +420,10 @@ Leadlight.record = (element, given) => {
 
   /* Zoom, pan, and the mark that reads values. */
 
-  function zoom(factor, x = frame.clientWidth / 2, y = frame.clientHeight / 2) {
+  /** Zoom about a point of the frame: the mark where it is in sight, else the middle. */
+  function zoom(factor, ...about) {
     const before = sheet.scale;
+    const [x, y] = about.length ? about : middle();
     const scale = Math.min(MOST, Math.max(Math.min(LEAST, sheet.fit), before * factor));
     if (scale === before) return;
     const [left, top] = [(frame.scrollLeft + x) / before, (frame.scrollTop + y) / before];
@@ -423,6 +433,16 @@ Leadlight.record = (element, given) => {
     frame.scrollLeft = left * scale - x;
     frame.scrollTop = top * scale - y;
     draw();
+  }
+
+  function middle() {
+    if (state.cursor) {
+      const cell = sheet.cells.find((one) => one.lead === state.cursor.lead);
+      const x = xOf(cell, state.cursor.sample) * sheet.scale - frame.scrollLeft;
+      const y = cell.y * sheet.scale - frame.scrollTop;
+      if (x > 0 && x < frame.clientWidth && y > 0 && y < frame.clientHeight) return [x, y];
+    }
+    return [frame.clientWidth / 2, frame.clientHeight / 2];
   }
 
   function refit() {
@@ -527,8 +547,8 @@ Leadlight.record = (element, given) => {
       event.preventDefault();
       const now = spread(event.touches);
       const [a, b] = event.touches;
-      const middle = inFrame({ clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 });
-      if (before > 0) zoom(now / before, ...middle);
+      const between = inFrame({ clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 });
+      if (before > 0) zoom(now / before, ...between);
       before = now;
     }, { passive: false });
   }
