@@ -96,17 +96,18 @@ def measure_cohort(
     """Measure every record of a cohort; memory does not grow with it.
 
     Writes in the study folder:
-        `beats.zarr`: `median_beat` (record, lead, sample) with `noise_uv` (record, lead) and
-            `n_beats` (record); see `leadlight.cohort.beats`.
-        `measurements.parquet`: one row per record in the cohort's order; `record_id`, `n_beats`
-            found, `n_beats_averaged`, `median_beat` ("strip" or "cart": whose it is), `noise_uv`
-            (median over leads; null of a cart's), confidences, all of
-            `leadlight.ecg.measurements.QUANTITIES` (null where absent), `absent_reasons`,
-            `failure` (null where measured).
-        `fiducials.parquet`: `record_id, lead` (a name or "global"), `beat, wave, onset, peak,
-            offset` in samples at the record's own rate, NaN where absent, and `confidence`, the
-            lowest of the wave's points. The rows "global" agree with the measurements.
-        `measure-provenance.json`.
+
+    - `beats.zarr`: `median_beat` (record, lead, sample) with `noise_uv` (record, lead) and
+      `n_beats` (record); see `leadlight.cohort.beats`.
+    - `measurements.parquet`: one row per record in the cohort's order; `record_id`, `n_beats`
+      found, `n_beats_averaged`, `median_beat` ("strip" or "cart": whose it is), `noise_uv`
+      (median over leads; null of a cart's), confidences, all of
+      `leadlight.ecg.measurements.QUANTITIES` (null where absent), `absent_reasons`,
+      `failure` (null where measured).
+    - `fiducials.parquet`: `record_id, lead` (a name or "global"), `beat, wave, onset, peak,
+      offset` in samples at the record's own rate, NaN where absent, and `confidence`, the
+      lowest of the wave's points. The rows "global" agree with the measurements.
+    - `measure-provenance.json`.
 
     A record that cannot be measured gets a row with the reason; it stops nothing.
 
@@ -167,7 +168,7 @@ def _measure_parts(
         beats.create(folder / "beats.zarr", cohort.records["record_id"], shard_records)
         write_json(folder / "key.json", key)
     n_parts = -(-len(cohort) // shard_records)
-    todo = [part for part in range(n_parts) if not _table(folder, "measurements", part).exists()]
+    todo = [part for part in range(n_parts) if not _is_whole(folder, part)]
     spans = {
         part: range(part * shard_records, min((part + 1) * shard_records, len(cohort)))
         for part in todo
@@ -331,6 +332,15 @@ def _key_of(folder: Path) -> Any:
         return json.loads((folder / "key.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _is_whole(folder: Path, part: int) -> bool:
+    try:
+        for name in ("measurements", "fiducials"):
+            pl.read_parquet_schema(_table(folder, name, part))
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    return True
 
 
 def _table(folder: Path, name: str, part: int) -> Path:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +37,14 @@ class Checkpoint:
         self.study, self.folder = study, study / PARTIAL
         self._lock = take_lock(study / LOCK, f"explaining {study}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._read_key() != json.loads(json.dumps(key)):
+        self.store, self.findings = self.folder / _STORE, self.folder / _FINDINGS
+        self.averages: dict[str, npt.NDArray[Any]] = {}
+        self.n_shards = 0
+        if self._read_key() != json.loads(json.dumps(key)) or not self._take_up():
             (self.folder / "key.json").unlink(missing_ok=True)
             for path in self.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             write_json(self.folder / "key.json", key)
-        self.store, self.findings = self.folder / _STORE, self.folder / _FINDINGS
-        self.averages: dict[str, npt.NDArray[Any]] = {}
-        self.n_shards = 0
-        saved = self.folder / "averages.npz"
-        if saved.is_file():
-            with np.load(saved) as arrays:
-                self.averages = {name: arrays[name] for name in arrays.files}
-            self.n_shards = int(self.averages.pop("n_shards"))
 
     @property
     def ready(self) -> bool:
@@ -90,6 +86,22 @@ class Checkpoint:
     def release(self) -> None:
         """Leave the folder for a later run."""
         self._lock.close()
+
+    def _take_up(self) -> bool:
+        """Read what is finished; whether it is sound."""
+        saved = self.folder / "averages.npz"
+        if not saved.is_file():
+            return True
+        try:
+            with np.load(saved) as arrays:
+                averages = {name: arrays[name] for name in arrays.files}
+            n_shards = int(averages.pop("n_shards"))
+            for n in range(n_shards):
+                pl.read_parquet_schema(self.folder / f"rows-{n:05d}.parquet")
+        except (ValueError, KeyError, EOFError, OSError, BadZipFile, pl.exceptions.PolarsError):
+            return False
+        self.averages, self.n_shards = averages, n_shards
+        return True
 
     def _read_key(self) -> Any:
         try:

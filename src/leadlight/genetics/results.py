@@ -58,7 +58,8 @@ class PartialResults:
         self.folder = folder
         said = folder / "manifest.json"
         text = json.loads(json.dumps(manifest, default=str))
-        same = is_left(folder, manifest)
+        done = _done_of(folder, tasks) if is_left(folder, manifest) else None
+        same = done is not None
         if not same:
             if folder.exists():
                 self.remove()
@@ -69,8 +70,8 @@ class PartialResults:
         )
         self.n = _on_disk(folder / "n.i32", np.int32, shape, same)
         self.failed = _on_disk(folder / "failed.i8", np.int8, shape, same)
-        if same:
-            self.done = np.load(folder / "done.npy")
+        if done is not None:
+            self.done = done
         else:
             self.statistics[:] = np.nan
             self.failed[:] = -1
@@ -99,6 +100,16 @@ def is_left(folder: Path, manifest: Mapping[str, Any]) -> bool:
         return bool(json.loads((folder / "manifest.json").read_text(encoding="utf-8")) == text)
     except (OSError, ValueError):
         return False
+
+
+def _done_of(folder: Path, tasks: int) -> npt.NDArray[np.bool_] | None:
+    """(task,) what an earlier run finished; None where that is damaged."""
+    try:
+        done = np.load(folder / "done.npy")
+    except (OSError, ValueError, EOFError):
+        return None
+    there = all((folder / name).is_file() for name in ("statistics.f32", "n.i32", "failed.i8"))
+    return done if there and done.shape == (tasks,) and done.dtype == np.bool_ else None
 
 
 def _on_disk(path: Path, kind: type[Any], shape: tuple[int, ...], there: bool) -> Any:
