@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,9 +71,27 @@ class Answer:
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:
-    """A JSON-ready value; NaN and infinity must have become null before."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """A JSON-ready value; NaN and infinity become null."""
+
+    def written(one: Any) -> str:
+        return json.dumps(one, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    try:
+        text = written(value)
+    except ValueError:
+        text = written(without_nan(value))
     return Answer(text.encode("utf-8"), JSON, status)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null in place of numbers that JSON has not."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in value]
+    return value
 
 
 def refusal_headers(error: Refusal) -> dict[str, str]:

@@ -212,16 +212,14 @@ def _joined(
         "rate_hz": first.rate_hz, "model": first.model,
         "method": "integrated gradients, zero baseline",
     }  # fmt: skip
-    if stored is not None and (
-        stored.sizes["sample"] == values.shape[3]
-        and [str(lead) for lead in stored["lead"].values] == first.leads
-    ):
+    if stored is not None and stored.sizes["sample"] == values.shape[3]:
+        rows = [str(lead) for lead in stored["lead"].values]
         keep = [str(name) for name in stored["class"].values if str(name) not in names]
-        before = (
-            stored["relevance"].sel({"class": keep}).transpose("record", "class", "lead", "sample")
-        )
-        values = np.concatenate([before.values, values], axis=1)
-        names = [*keep, *names]
+        if sorted(rows) == sorted(first.leads) and keep:
+            before = stored["relevance"].sel({"class": keep}).sel(lead=first.leads)
+            before = before.transpose("record", "class", "lead", "sample")
+            values = np.concatenate([before.values, values], axis=1)
+            names = [*keep, *names]
     dims = ("record", "class", "lead", "sample")
     return xr.Dataset(
         {"relevance": (dims, values, attributes)},

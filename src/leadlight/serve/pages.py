@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from leadlight import __version__
 from leadlight.report.rendering import script_json
-from leadlight.serve.answers import OWN_POLICY, Answer
+from leadlight.serve.answers import OWN_POLICY, Answer, without_nan
 from leadlight.serve.folder import REPORT_PAGE, StudyFolder
 from leadlight.serve.refusals import NotThere
 
@@ -57,7 +57,7 @@ def page(
     text = _environment().get_template(template).render(
         version=__version__, study=study.name, links=_links(study), here=here,
         scripts=scripts, styles=styles,
-        script_data={name: script_json(value) for name, value in (script_data or {}).items()},
+        script_data={name: _json(value) for name, value in (script_data or {}).items()},
         **values,
     )  # fmt: skip
     return Answer(text.encode("utf-8"), status=status, policy=OWN_POLICY)
@@ -184,6 +184,13 @@ def _links(study: StudyFolder) -> list[tuple[str, str]]:
         "/loci": bool(study.sets()),
     }
     return [(to, name) for to, name in LINKS if there[to]]
+
+
+def _json(value: Any) -> str:
+    try:
+        return script_json(value)
+    except ValueError:
+        return script_json(without_nan(value))
 
 
 @cache
