@@ -73,8 +73,9 @@ def prepare_set(path: Path, label: str, *, workers: int | None = None) -> None:
     traits = write_traits(file, path.parent, folder, label)
     prepare_gwas(
         [part.path for part in genotype_parts(path)], phenotypes_of(folder, label),
-        folder / "gwas" / label, **association_settings(file, path.parent), traits=traits,
-        workers=workers or file.study.workers, overwrite=True, cache=folder / "gwas" / CACHE,
+        folder / "gwas" / label, **association_settings(file, path.parent, folder, label),
+        traits=traits, workers=workers or file.study.workers, overwrite=True,
+        cache=folder / "gwas" / CACHE,
     )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def associate_part(path: Path, label: str, name: str, *, workers: int | None = N
         raise LeadlightError(f"{phenotypes} is absent.", advice="Run leadlight shards prepare.")
     run_gwas(
         _part(path, name).path, phenotypes, folder / FOLDER / label / name,
-        **association_settings(file, path.parent), joint=section.joint,
+        **association_settings(file, path.parent, folder, label), joint=section.joint,
         variant_filter=variant_filter(section), workers=workers or file.study.workers,
         overwrite=True, prepared=folder / "gwas" / label, cache=folder / "gwas" / CACHE,
     )  # fmt: skip
@@ -112,14 +113,14 @@ def collect_set(path: Path, label: str) -> list[str]:
 
     path, file, section, folder = _opened(path, label)
     parts = [folder / FOLDER / label / part.name for part in genotype_parts(path)]
-    settings = association_settings(file, path.parent)
+    settings = association_settings(file, path.parent, folder, label)
     given = [phenotypes_of(folder, label), settings["covariates"]]
     given.append(settings["whole_genome_variants"] if section.background else None)
     out = folder / "gwas" / label
     traits = join_gwas(parts, out, inputs=[one for one in given if one], overwrite=True)
     if section.figures:
         draw_association(out, traits, joint=section.joint)
-    if all((folder / "gwas" / one / "summary.json").exists() for one in section.traits):
+    if all((folder / "gwas" / one / "summary.json").exists() for one in section.sets()):
         note_done(path, ["gwas"])
     return traits
 
@@ -128,7 +129,7 @@ def _opened(path: Path, label: str | None = None) -> tuple[Path, StudyFile, Gwas
     path, file, folder = open_study_file(path)
     if file.gwas is None:
         raise LeadlightError(f"{path.name} has no [gwas].")
-    sets: Sequence[str] = file.gwas.traits
+    sets: Sequence[str] = file.gwas.sets()
     if label is not None and label not in sets:
         raise LeadlightError(
             f"{path.name} has no set of traits {label!r}.", advice=f"It has {', '.join(sets)}."

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from leadlight.atomic import written_whole
 from leadlight.ecg.quality import excludes
 from leadlight.errors import LeadlightError
+from leadlight.genetics.traits import read_person_table
 from leadlight.progress import say
+
+# The stream of random numbers of the control.
+_PERMUTING = 41
 
 
 def write_person_table(
@@ -60,3 +65,37 @@ def write_person_table(
     with written_whole(out) as partial:
         persons.select(pl.col(people).alias("IID"), *names).write_parquet(partial)
     return names
+
+
+def permute_people(phenotypes: Path, covariates: Path | None, out: Path, *, seed: int) -> None:
+    """Deal the traits and the covariates of each person to another, both to the same.
+
+    What traits have to do with covariates and with each other stays as it is; what they have to do
+    with genotypes is gone. People whom the covariates leave out are left alone.
+
+    Args:
+        phenotypes: table with IID, replaced by the permuted one.
+        covariates: table of covariates; None where there is none.
+        out: where the permuted covariates go.
+        seed: of the permutation.
+    """
+    table = pl.read_parquet(phenotypes)
+    people = table["IID"].cast(pl.String)
+    given = None
+    if covariates is not None:
+        read = read_person_table(covariates, categories=True)
+        known = pl.Series("IID", read.person_ids)
+        people = people.filter(people.is_in(known.implode()))
+        columns = {name: read.values[:, place] for place, name in enumerate(read.columns)}
+        given = pl.DataFrame({"IID": known, **columns})
+    dealt = np.random.default_rng([seed, _PERMUTING]).permutation(len(people))
+    to = dict(zip(people.to_list(), people[dealt.tolist()].to_list(), strict=True))
+
+    def renamed(one: pl.DataFrame) -> pl.DataFrame:
+        return one.with_columns(pl.col("IID").cast(pl.String).replace(to))
+
+    with written_whole(phenotypes) as partial:
+        renamed(table).write_parquet(partial)
+    if given is not None:
+        with written_whole(out) as partial:
+            renamed(given).write_parquet(partial)

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadlight.errors import LeadlightError
-from leadlight.study.study_file import ClassifySection, GwasSection, LociSection, StudyFile
+from leadlight.study.study_file import (
+    PERMUTED,
+    ClassifySection,
+    GwasSection,
+    LociSection,
+    StudyFile,
+)
 
 if TYPE_CHECKING:
     from leadlight.genetics.variant_filters import VariantFilter
@@ -229,15 +235,15 @@ def _gwas(file: StudyFile, base: Path, folder: Path) -> Stage | None:
     }
 
     def run(overwrite: bool, begun: float) -> None:
-        for label in section.traits:
+        for label in section.sets():
             associate_set(file, base, folder, label, begun=begun, overwrite=overwrite)
 
     return Stage(
         "gwas", section.model_dump() | {"seed": file.study.seed},
         (*_files_of(genotypes), *given),
-        tuple(folder / "gwas" / label / "summary.json" for label in section.traits),
+        tuple(folder / "gwas" / label / "summary.json" for label in section.sets()),
         ("import", "measure", "latent"), run,
-        lambda _: len(section.traits) * (8 + 0.02 * _megabytes(genotypes)),
+        lambda _: len(section.sets()) * (8 + 0.02 * _megabytes(genotypes)),
         tuple(tables[label] for label in section.traits),
     )  # fmt: skip
 
@@ -273,7 +279,7 @@ def associate_set(
     if not (summary.exists() and summary.stat().st_mtime >= begun):
         run_gwas(
             [base / path for path in file.gwas.genotypes], phenotypes_of(folder, label), out,
-            **association_settings(file, base), joint=file.gwas.joint,
+            **association_settings(file, base, folder, label), joint=file.gwas.joint,
             variant_filter=variant_filter(file.gwas), traits=traits,
             workers=file.study.workers, overwrite=overwrite,
         )  # fmt: skip
@@ -282,27 +288,40 @@ def associate_set(
 
 
 def write_traits(file: StudyFile, base: Path, folder: Path, label: str) -> list[str]:
-    """Write the table that the association of a set of traits reads; the traits."""
-    from leadlight.study.people import write_person_table
+    """Write the table that the association of a set of traits reads; the traits.
 
-    assert file.gwas is not None
-    measured = label == "measurements"
-    return write_person_table(
+    For the control also the covariates, whose people are dealt anew with their traits.
+    """
+    from leadlight.study.people import permute_people, write_person_table
+
+    section = file.gwas
+    assert section is not None
+    source = section.traits[0] if label == PERMUTED else label
+    measured = source == "measurements"
+    table = phenotypes_of(folder, label)
+    traits = write_person_table(
         folder,
         folder / "measurements.parquet" if measured else factors_of(file, base, folder),
-        phenotypes_of(folder, label),
-        people=file.gwas.people,
-        columns=file.gwas.measurements if measured else None,
+        table,
+        people=section.people,
+        columns=section.measurements if measured else None,
     )
+    if label == PERMUTED:
+        covariates = None if section.covariates is None else base / section.covariates
+        permute_people(table, covariates, _permuted_covariates(folder), seed=file.study.seed)
+    return traits
 
 
-def association_settings(file: StudyFile, base: Path) -> dict[str, Any]:
+def association_settings(file: StudyFile, base: Path, folder: Path, label: str) -> dict[str, Any]:
     """What decides the people, traits and models of an association, as `run_gwas` takes it."""
     section = file.gwas
     assert section is not None
     chosen = section.background_variants
+    covariates = None if section.covariates is None else base / section.covariates
+    if covariates is not None and label == PERMUTED:
+        covariates = _permuted_covariates(folder)
     return {
-        "covariates": None if section.covariates is None else base / section.covariates,
+        "covariates": covariates,
         "transform": section.transform,
         "components": section.pcs,
         "whole_genome": section.background,
@@ -310,6 +329,10 @@ def association_settings(file: StudyFile, base: Path) -> dict[str, Any]:
         "build": section.build,
         "seed": file.study.seed,
     }
+
+
+def _permuted_covariates(folder: Path) -> Path:
+    return folder / "gwas" / f"{PERMUTED}-covariates.parquet"
 
 
 def variant_filter(section: GwasSection) -> "VariantFilter":

@@ -15,6 +15,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+# The set of traits whose people were dealt anew.
+PERMUTED = "permuted"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -69,7 +73,8 @@ class GwasSection(_Section):
 
     traits: "factors" and "measurements" of the ECGs; people: which column of the records holds the
     genotypes' IID; measurements: which of them; background_variants: a file of ids for the
-    whole-genome background, one a line.
+    whole-genome background, one a line; control: whether the first set is also tested in permuted
+    people, which must find nothing.
     """
 
     genotypes: Annotated[list[str], Field(min_length=1)]
@@ -90,12 +95,17 @@ class GwasSection(_Section):
     background_variants: str | None = None
     joint: bool = True
     figures: bool = True
+    control: bool = True
     min_maf: Share = 0.0
     min_mac: NotNegative = 20.0
     max_missing: Share = 1.0
     min_info: Share = 0.0
     min_hwe_p: Share = 0.0
     build: Literal["GRCh37", "GRCh38"] | None = None
+
+    def sets(self) -> tuple[str, ...]:
+        """The sets of traits, the control last."""
+        return (*self.traits, PERMUTED) if self.control else tuple(self.traits)
 
 
 class LociSection(_Section):
