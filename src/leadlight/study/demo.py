@@ -33,6 +33,7 @@ _CONDUCTIONS = {"normal": 0.68, "LBBB": 0.22, "RBBB": 0.05, "LVH": 0.05}
 # Effects are this many times as strong as in life, so that so few people show some of them.
 _STRENGTH = 4.0
 _VARIANTS = 11_000
+_MEGABASES = 1.5  # of each chromosome: variants stand as dense as on an array
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def run_demo(
     """
     refuse_overwrite(study / "records.parquet", overwrite)
     real = real_ecg()
-    asked = Genomes(variants=_VARIANTS, strength=_STRENGTH)
+    asked = Genomes(variants=_VARIANTS, megabases=_MEGABASES, strength=_STRENGTH)
     simulate_cohort(
         study / PEOPLE, people, seed=seed, genomes=asked, workers=workers, overwrite=overwrite
     )
