@@ -16,8 +16,8 @@ from leadlight.report.explorer_data import SCRIPTS, explorer_data
 # Microvolt: what the file's rounding costs at worst within ±4 SD of all factors at once.
 _AS_THE_MODEL_UV = 5.0
 _ME = "document.querySelector('#component').leadlight"
-# Decoding and drawing takes some 5 ms on an idle core; a loaded machine gets ten times as much.
-_MOST_MS = 50.0
+# A sixtieth of a second; the quickest of many, because other tests may have the processor.
+_MOST_MS = 16.0
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_redraw_fits_into_a_frame(page):
         f"Array.from({{length: 30}}, (_, i) => ({_ME}.set(i % 24, 1.5), {_ME}.redraw()))"
     )
     print(f"decode and draw: median {np.median(times):.1f} ms, best {min(times):.1f} ms")
-    assert np.median(times) < _MOST_MS
+    assert min(times) < _MOST_MS
 
 
 def test_measurements_read_off_the_beat_follow_the_factors(page):
@@ -194,6 +194,24 @@ def test_every_reader_can_use_it_on_any_screen(given, open_page, axe, width, sch
     assert axe(page) == []
     assert page.console_errors == []
     page.screenshot(path=tmp_path / f"explorer-{width}-{scheme}.png", full_page=True)
+
+
+def test_the_beat_stays_in_sight_below_what_stays_on_top(page):
+    page.evaluate(
+        """() => {
+          const nav = document.querySelector('nav');
+          nav.style.cssText = 'position: sticky; top: 0; z-index: 2';
+          document.documentElement.style.scrollBehavior = 'auto';
+        }"""
+    )
+    page.evaluate(f"{_ME}.redraw()")
+    page.get_by_role("slider").nth(20).scroll_into_view_if_needed()
+    page.evaluate("scrollBy(0, 200)")
+    beat = page.locator("#component canvas").bounding_box()
+    nav = page.locator("nav").bounding_box()
+    assert nav["y"] == pytest.approx(0, abs=1)
+    assert beat["y"] >= nav["height"]
+    assert beat["y"] + beat["height"] < 900
 
 
 def test_colours_follow_the_scheme_at_once(page):

@@ -97,6 +97,43 @@ def test_relevance_goes_off_and_on_and_changes_with_the_class(page):
     assert _picture(page) == coloured
 
 
+def test_the_table_by_lead_says_what_the_colours_say(page, study):
+    dataset = xr.open_zarr(study[0] / "relevance.zarr", consolidated=False, chunks=None)
+    stored = dataset["relevance"].isel(record=0).sel({"class": "AF"}).load()
+    assert str(dataset["record_id"].values[0]) == "first"
+    page.get_by_text("Relevance by lead").click()
+    rows = page.locator(".record-leads tbody tr")
+    shares = 0.0
+    for at in range(12):
+        lead, total, share = (rows.nth(at).locator("th, td").nth(k).inner_text() for k in range(3))
+        wanted = float(stored.sel(lead=lead).sum())
+        assert float(total.replace("−", "-")) == pytest.approx(wanted, rel=0.01, abs=0.1)
+        shares += float(share.removesuffix(" %"))
+    assert shares == pytest.approx(100, abs=1)
+    page.get_by_role("combobox", name="Relevance for").select_option("")
+    assert not page.locator(".record-leads").is_visible()
+
+
+def test_two_fingers_zoom(file, open_page):
+    page = open_page(file, width=400, height=800, touch=True)
+    page.locator(".record-frame").scroll_into_view_if_needed()
+    box = page.locator(".record-frame").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 120
+    before = page.evaluate(f"{_ME}.view().scale")
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, apart):
+        points = [{"x": x - apart, "y": y}, {"x": x + apart, "y": y}] if apart else []
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 40)
+    for apart in (50, 60, 80):
+        touch("touchMove", apart)
+    touch("touchEnd", 0)
+    page.until(f"Math.abs({_ME}.view().scale / {before} - 2) < 0.05")
+    assert page.evaluate("visualViewport.scale") == 1  # the sheet grew, not the page
+
+
 def test_red_speaks_for_and_blue_against(page):
     """Relevance is the signal here, so R waves upward are red for AF and blue for LBBB."""
     page.get_by_role("combobox", name="Record", exact=True).select_option(label="second: AF, LBBB")

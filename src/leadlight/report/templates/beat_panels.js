@@ -76,7 +76,7 @@ Leadlight.beatPanels = (() => {
     return { low, top };
   };
 
-  /** A round axis that holds all curves: half millivolts, or 1, 2, 5 times a power of ten. */
+  /** A round axis that holds all curves: half millivolts, or round numbers either side of zero. */
   const limits = (curves, symmetric) => {
     let [low, top] = [Infinity, -Infinity];
     for (const curve of curves) {
@@ -95,7 +95,7 @@ Leadlight.beatPanels = (() => {
     }
     const size = Math.max(top, -low, 1e-3);
     const power = 10 ** Math.floor(Math.log10(size));
-    const round = [1, 2, 5, 10].find((one) => one * power >= size * 0.999) * power;
+    const round = [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((one) => one * power >= size * 0.999) * power;
     return [-round, round, round / 2];
   };
 

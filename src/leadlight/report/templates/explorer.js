@@ -258,6 +258,10 @@ Leadlight.explorer = (element, data) => {
     const front = decoder.twelve(factors);
     const [back, backName, own] = backdrop();
     const colours = Leadlight.colours();
+    // What stays at the top of the page must not cover the beat that stays below it.
+    const above = document.querySelector("nav");
+    const covered = above && getComputedStyle(above).position === "sticky" ? above.offsetHeight : 0;
+    element.style.setProperty("--above", `${covered}px`);
     const width = stage.clientWidth;
     const height = Math.round(width >= 560
       ? Math.min(0.68 * width, Math.max(300, 0.66 * innerHeight))
@@ -342,7 +346,8 @@ Leadlight.explorer = (element, data) => {
     const share = shareBelow(data.distance, away);
     const parts = [`${number(away, 2)} SD from the mean`];
     if (share !== null) parts.push(`farther out than ${Math.round(100 * share)} % of ${data.n_records} records`);
-    let text = `These factors lie ${parts.join(", ")}.`;
+    let text = away < 0.005
+      ? "All factors are at their mean." : `These factors lie ${parts.join(", ")}.`;
     if (away > model.typical.distance) {
       text += " Beyond the 99th percentile of the records that the model was tested on: a drawing, not a heart.";
     }

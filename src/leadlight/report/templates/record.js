@@ -35,6 +35,12 @@ Leadlight.record = (element, given) => {
   const [lowEnd, highEnd] = [make("span"), make("span")];
   const scaleBar = make("div", { class: "record-scale" }, lowEnd, bars, highEnd);
   const told = make("p", { class: "record-told" });
+  const byLead = make("tbody");
+  const leadsPart = make("details", { class: "record-leads" },
+    make("summary", {}, "Relevance by lead"),
+    make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Relevance by lead" },
+      make("table", {}, make("thead", {}, make("tr", {}, ["Lead", "Sum (logit)", "Share of all relevance, for and against"]
+        .map((text) => make("th", { scope: "col" }, text)))), byLead)));
   const canvas = make("canvas", { role: "img" });
   const sizer = make("div", {}, canvas);
   const frame = make("div", { class: "record-frame", tabindex: "0", role: "group" }, sizer);
@@ -44,7 +50,7 @@ Leadlight.record = (element, given) => {
     "sample (with Shift by a tenth of a second), up and down by lead; + and − zoom, 0 fits, page " +
     "up and down pan, Escape takes the mark away. Ctrl with the wheel, or two fingers, zoom too.");
 
-  const parts = [facts, bar, frame, readout, scaleBar, told, help];
+  const parts = [facts, bar, frame, readout, scaleBar, told, leadsPart, help];
   element.classList.add("record-viewer");
   element.replaceChildren(...parts);
   load(records[0]);
@@ -141,7 +147,7 @@ Leadlight.record = (element, given) => {
     const found = record.classes.find((one) => one.name === name && one.relevance);
     state.shown = found ? name : null;
     classes.box.value = state.shown || "";
-    scaleBar.hidden = !found;
+    scaleBar.hidden = leadsPart.hidden = !found;
     told.replaceChildren();
     if (!found) {
       told.textContent = record.classes.some((one) => one.relevance)
@@ -153,6 +159,18 @@ Leadlight.record = (element, given) => {
     [lowEnd.textContent, highEnd.textContent] = [`−${limit} against`, `for ${name} +${limit} logit per sample`];
     bars.setAttribute("aria-label", `Colours from ${limit} logit per sample against ${name} to as much for it.`);
     told.textContent = tell(found);
+    tabulate(found.relevance);
+  }
+
+  /** The same in numbers: what each lead adds to the logit, and how much is said in it. */
+  function tabulate(one) {
+    const sums = one.rows.map((row) => row.reduce((a, b) => a + b, 0) * one.scale);
+    const sizes = one.rows.map((row) => row.reduce((a, b) => a + Math.abs(b), 0));
+    const all = sizes.reduce((a, b) => a + b, 0) || 1;
+    byLead.replaceChildren(...record.leads.map((name, lead) => make("tr", {},
+      make("th", { scope: "row" }, name),
+      make("td", {}, one.leads.includes(name) ? `${sums[lead] > 0 ? "+" : ""}${number(sums[lead])}` : "not seen"),
+      make("td", {}, `${((100 * sizes[lead]) / all).toFixed(1)} %`))));
   }
 
   function tell(found) {
