@@ -10,6 +10,7 @@ from leadlight.cohort.importing import import_cohort
 from leadlight.cohort.measuring import measure_cohort
 from leadlight.errors import LeadlightError
 from leadlight.latent.beats import Beats
+from leadlight.latent.decoder_file import read_decoder
 from leadlight.latent.encoding import (
     encode_files,
     encode_out_of_fold,
@@ -69,6 +70,9 @@ def test_a_study_is_encoded_in_its_order_and_not_twice(
     assert table["record_id"].to_list() == names
     assert summary.n_encoded == 4
     assert table["factor_01"].is_null().to_list() == [False, False, True, False, False]
+    people = table.select(trained.model.names).drop_nulls().to_numpy()
+    drawn = read_decoder(summary.path.parent).decode(people)
+    assert np.abs(drawn - trained.model.decode(people)).max() < 0.005
     with pytest.raises(LeadlightError, match="already exists"):
         encode_study(study, trained.model)
 
