@@ -13,6 +13,7 @@ from leadlight.report.association_sets import (
     inflation_sentence,
     median_inflation,
 )
+from leadlight.report.factor_words import spoken
 from leadlight.report.heat import HeatMap, heat_map
 from leadlight.report.locus_data import MOST_LOCI, loci_table, locus_facts
 from leadlight.report.sentences import number, with_interval
@@ -90,7 +91,7 @@ def locus_sentences(table: pl.DataFrame) -> list[str]:
     labels = sorted({label for row in table["labels"].to_list() for label in row})
     if len(labels) > 1:
         for label in labels:
-            alone = int((table["only"] == label).sum())
+            alone = int((table["only"].cast(pl.String) == label).sum())
             seen = sum(label in row for row in table["labels"].to_list())
             said.append(f"Seen by {label}: {seen}, {alone} of them by nothing else.")
     return said
@@ -143,8 +144,7 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
         "labels": ", ".join(one["labels"]),
         "gene": one["gene"] or "–",
         "known": "known" if one["known"] else "new",
-        "single": strongest["trait"] if strongest else "–",
-        "allele": strongest["allele"] if strongest else "–",
+        "single": f"{spoken(strongest['trait'])}, {strongest['allele']}" if strongest else "–",
         "effect": effect_text(strongest) if strongest else "–",
         "change": "; ".join(f"{c['name']} {c['text']}" for c in clear_changes(one["effect"]))
         or "–",

@@ -13,6 +13,7 @@ import polars as pl
 from leadlight.ecg.leads import LEADS
 from leadlight.report.association_sets import association_sets
 from leadlight.report.effect_panels import WORDS, said
+from leadlight.report.factor_words import spoken
 from leadlight.report.results import read_table
 
 MOST_LOCI = 200
@@ -127,7 +128,8 @@ def effect_facts(folder: Path) -> dict[str, Any]:
                    if row["change"] is not None],
         "strip": strip,
         "where": _where(tables["relevance"], strip),
-        "factors": [{"name": row["factor"], "follows": row["follows"], "z": round(row["z"], 2)}
+        "factors": [{"name": row["factor"], "follows": spoken(row["follows"]),
+                     "z": round(row["z"], 2)}
                     for row in tables["factors"].to_dicts()] if "z" in tables["factors"].columns
                    else [],
         "largest": _largest(tables["effect"]),

@@ -13,7 +13,7 @@ import polars as pl
 from leadlight.atomic import refuse_overwrite, write_text, written_whole
 from leadlight.progress import track
 from leadlight.provenance import describe, write_provenance
-from leadlight.report import explorer_data, sections
+from leadlight.report import explorer_data, record_data, sections
 from leadlight.report.association_sets import association_sets
 from leadlight.report.example_records import example_records
 from leadlight.report.explain_plans import Plan, beat_lead, figure_plans, slug_of
@@ -38,7 +38,7 @@ from leadlight.report.sentences import (
 # What pictures and data together may take, so that the page stays below 15 MB with its text;
 # pictures beyond it are linked, not inlined.
 INLINE_BYTES = 14_000_000
-RECORD_SCRIPTS = ("record.js", "records.js")
+RECORD_SCRIPTS = (*record_data.SCRIPTS, "records.js")
 MANHATTAN_SCRIPTS = ("manhattan.js", "ecg_effect.js", "locus.js")
 
 

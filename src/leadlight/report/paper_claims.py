@@ -152,14 +152,15 @@ def _wave(beats: pl.DataFrame, name: str, control: str) -> Claim | None:
 def wave_verdict(trained: tuple[float, float], random: tuple[float, float] | None) -> str:
     """From (ms below zero, ms above zero): supported where the trained network's lies below only.
 
-    Where random weights lie below as long, training cannot be credited.
+    Contradicted where it lies above only. Where random weights lie on that side as long, or there
+    are none, nothing can be credited to training.
     """
     below, above = trained
-    if above >= SHORTEST_MS and below < SHORTEST_MS:
-        return CONTRADICTED
-    if below < SHORTEST_MS or above >= SHORTEST_MS or random is None:
+    if random is None or (below >= SHORTEST_MS) == (above >= SHORTEST_MS):
         return UNDECIDED
-    return UNDECIDED if random[0] >= below else SUPPORTED
+    if below >= SHORTEST_MS:
+        return SUPPORTED if random[0] < below else UNDECIDED
+    return CONTRADICTED if random[1] < above else UNDECIDED
 
 
 def signed_stretches(

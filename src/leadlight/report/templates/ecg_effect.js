@@ -35,7 +35,7 @@
       const columns = width >= 900 ? 4 : width >= 560 ? 3 : 2;
       const order = columns === 4 ? [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11] : [...Array(12).keys()];
       const rows = 12 / columns;
-      const [wide, high] = [width / columns, columns === 2 ? 104 : 124];
+      const [wide, high] = [width / columns, columns === 2 ? 110 : 140];
       const pen = Leadlight.context(canvas, width, rows * high);
       order.forEach((lead, place) => {
         const left = (place % columns) * wide + 4, top = Math.floor(place / columns) * high;

@@ -84,11 +84,10 @@
     if (effect) {
       const drawing = make("div", { class: "effect-ecg" });
       parts.push(make("h5", {}, "What it does to the ECG"), drawing);
-      const columns = make("div", { class: "columns" }, make("div", {}, changes(effect)), make("div", {}, logits(effect)));
-      parts.push(columns);
+      parts.push(make("div", { class: "columns" }, make("div", {}, changes(effect)),
+        make("div", {}, logits(effect), effect.factors.length ? factors(effect.factors) : null)));
       if (effect.where) parts.push(make("p", {}, `On the strip, ${effect.where.class} changes most, and the network finds it in ${effect.where.parts.map((one) => `${one.wave} of ${one.lead} (${percent(one.share)}, ${one.sign > 0 ? "for" : "against"})`).join(", ")} of its absolute relevance.`));
-      if (effect.factors.length) columns.append(make("div", {}, factors(effect.factors)));
-      if (locus.shifts.length) columns.append(make("div", {}, shifts(locus)));
+      if (locus.shifts.length) parts.push(make("details", {}, make("summary", {}, "Single traits"), shifts(locus)));
       parts.push(make("p", { class: "not-shown" }, make("strong", {}, "What this does not show. "),
         "A variant that was picked for being significant looks larger than it is (winner’s curse), and stands for its neighbours in linkage. Bands are for this one drawing: who looks at many sees some miss by chance. A logit is no disease."));
       element.append(make("section", { class: "locus", "aria-label": `Locus ${title}` }, parts));

@@ -4,7 +4,7 @@
 (() => {
   const { make, number } = Leadlight;
   const NARROWEST = 20000; // base pairs
-  const LEFT = 44, RIGHT = 10, TOP = 34, BOTTOM = 30;
+  const LEFT = 48, RIGHT = 10, TOP = 34, BOTTOM = 30;
 
   const place = (chromosome, position) => `${chromosome}:${position.toLocaleString("en")}`;
 
@@ -45,8 +45,12 @@
 
   Leadlight.manhattan = (element, data) => {
     const genome = layOut(data.chromosomes);
-    const start = Math.max(0, data.sets.findIndex((one) => !one.null));
-    const state = { set: start, layer: 0, trait: -1, from: 0, to: genome.end, chosen: null, tip: null };
+    /* It begins with the set and the test that see the strongest locus. */
+    const strongest = data.loci[0];
+    const start = Math.max(0, data.sets.findIndex((one) => (strongest ? one.name === strongest.label : !one.null)));
+    const test = strongest && strongest.trait !== "joint" ? "least" : "joint";
+    const layer = Math.max(0, data.sets[start].layers.findIndex((one) => one.test === test));
+    const state = { set: start, layer, trait: -1, from: 0, to: genome.end, chosen: null, tip: null };
     const loci = data.loci.map((one) => {
       const chromosome = genome.chromosomes.find((c) => c.name === one.chromosome);
       return { ...one, x: chromosome ? chromosome.from + one.position - chromosome.start : null };
@@ -82,6 +86,7 @@
     };
     sets.select.value = String(state.set);
     fillTests();
+    tests.select.value = String(state.layer);
     const button = (text, name, onclick) =>
       make("button", { type: "button", "aria-label": name, title: name, onclick }, text);
     const buttons = make("span", { class: "buttons" },
@@ -169,8 +174,12 @@
         pen.beginPath(); pen.moveTo(LEFT, toY(p)); pen.lineTo(width - RIGHT, toY(p)); pen.stroke();
         pen.fillText(String(p), LEFT - 6, toY(p));
       }
-      pen.textAlign = "left";
-      pen.fillText("−log₁₀ p", 2, 10);
+      pen.save();
+      pen.translate(9, (TOP + height - BOTTOM) / 2);
+      pen.rotate(-Math.PI / 2);
+      pen.textAlign = "center";
+      pen.fillText("−log₁₀ p", 0, 0);
+      pen.restore();
       for (const [p, colour] of [[data.genome_wide, colours.for], [data.suggestive, colours.neutral]]) {
         if (p > top) continue;
         pen.setLineDash([5, 4]); pen.strokeStyle = colour;
@@ -214,8 +223,11 @@
         kept.push({ one, x });
       }
       const focused = marks.contains(document.activeElement) ? Number(document.activeElement.dataset.locus) : null;
-      pen.textAlign = "center"; pen.textBaseline = "middle"; pen.fillStyle = colours.ink;
+      pen.textAlign = "center"; pen.textBaseline = "middle";
       for (const { one, x } of kept) {
+        pen.fillStyle = one.locus === state.chosen ? colours.ink : colours.case;
+        pen.beginPath(); pen.moveTo(x - 6, TOP - 12); pen.lineTo(x + 6, TOP - 12); pen.lineTo(x, TOP - 2); pen.fill();
+        pen.fillStyle = colours.ink;
         const half = pen.measureText(one.name).width / 2 + 4;
         const at = Math.min(Math.max(x, LEFT + half), frame.width - RIGHT - half);
         if (names.some(([from, to]) => at - half < to && at + half > from)) continue;

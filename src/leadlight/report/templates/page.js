@@ -46,5 +46,14 @@
     head.append(button);
   }
 
+  for (const link of chart ? document.querySelectorAll("a[href^='#locus-']") : []) {
+    link.addEventListener("click", (event) => {
+      const locus = Number(link.hash.slice("#locus-".length));
+      if (!Number.isInteger(locus)) return;
+      event.preventDefault();
+      chart.dispatchEvent(new CustomEvent("choose-locus", { detail: locus }));
+    });
+  }
+
   Leadlight.place();
 })();

@@ -13,8 +13,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const value = (row) => {
-        const text = row.cells[column].textContent.trim().replace(/^< /, "").replaceAll("−", "-");
+        const text = row.cells[column].textContent.trim().replace(/^< /, "").replaceAll("−", "-")
+          .replace(/(\d),(?=\d{3})/g, "$1");
         if (text === "" || text === "n/a" || text === "–") return null;
+        /* A place in the genome, 3:38781269: by chromosome, then along it. */
+        const place = text.match(/^(\w+):(\d+)$/);
+        if (place) return (Number(place[1]) || 23 + "XYM".indexOf(place[1][0])) * 1e10 + Number(place[2]);
         const power = text.match(/^([-+.\d]+) × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/);
         if (power) {
           const digits = [...power[2]].map((c) => (c === "⁻" ? "-" : "⁰¹²³⁴⁵⁶⁷⁸⁹".indexOf(c))).join("");
