@@ -119,7 +119,12 @@ globalThis.Leadlight = (() => {
   };
 
   /** Bytes of a base64 text; `int16(text)` and `int8(text)` read them little-endian. */
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const bytes = (text) => {
+    const letters = atob(text);
+    const found = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at += 1) found[at] = letters.charCodeAt(at);
+    return found;
+  };
   const int8 = (text) => new Int8Array(bytes(text).buffer);
   const int16 = (text) => {
     const raw = new DataView(bytes(text).buffer);

@@ -43,11 +43,9 @@ Leadlight.decoder = (() => {
     const part = (name) => tensors.get(name).values;
     const samples = model.samples;
     const nFactors = tensors.get("dense_1.weight").shape[1];
-    const [centre, fine, coarse, scale] =
-      ["centre", "basis_fine", "basis_coarse", "basis_coarse.scale"].map(part);
+    const centre = part("centre");
     const points = centre.length;
-    const nFine = fine.length / points;
-    const nCoarse = coarse.length / points;
+    const basis = wholeBasis();
 
     /** The file's header is JSON behind its length in eight bytes; the tensors follow it. */
     function read(buffer) {
@@ -85,17 +83,29 @@ Leadlight.decoder = (() => {
       const components = layer("linear", factors, part("linear.bias"));
       layer("bend", hidden).forEach((bent, at) => { components[at] += bent; });
       const beat = Float64Array.from(centre);
-      for (let one = 0; one < nFine; one += 1) {
-        add(beat, fine, one * points, 0, points, components[one]);
-      }
-      const leads = points / samples;
-      for (let one = 0; one < nCoarse; one += 1) {
-        for (let lead = 0; lead < leads; lead += 1) {
-          const size = components[nFine + one] * scale[one * leads + lead];
-          add(beat, coarse, one * points + lead * samples, lead * samples, samples, size);
+      // Four at a time: the beat is then read and written a fourth as often.
+      for (let one = 0; one < components.length; one += 4) {
+        const [a, b, c, d] = [0, 1, 2, 3].map((k) => components[one + k] || 0);
+        const from = one * points;
+        for (let i = 0; i < points; i += 1) {
+          const at = from + i;
+          beat[i] += a * basis[at] + b * basis[at + points] + c * basis[at + 2 * points] +
+            d * basis[at + 3 * points];
         }
       }
       return beat;
+    }
+
+    /** (component, point): the fine rows, the coarse ones times their steps, zeros to a fourth row. */
+    function wholeBasis() {
+      const [fine, coarse, scale] = ["basis_fine", "basis_coarse", "basis_coarse.scale"].map(part);
+      const rows = (fine.length + coarse.length) / points;
+      const whole = new Float32Array(Math.ceil(rows / 4) * 4 * points);
+      whole.set(fine);
+      for (let at = 0; at < coarse.length; at += 1) {
+        whole[fine.length + at] = coarse[at] * scale[Math.floor(at / samples)];
+      }
+      return whole;
     }
 
     /** Twelve arrays in the order of `leads`; the four derived ones follow from I and II alone. */
@@ -109,10 +119,6 @@ Leadlight.decoder = (() => {
     }
 
     return { leads: LEADS, nFactors, independent, twelve };
-
-    function add(onto, values, from, to, count, size) {
-      for (let i = 0; i < count; i += 1) onto[to + i] += size * values[from + i];
-    }
   };
 })();
 
