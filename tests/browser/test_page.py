@@ -271,3 +271,22 @@ def test_a_part_that_cannot_be_drawn_says_so_and_stops_no_other(page: Any) -> No
     )
     assert "could not be drawn: no beat" in page.locator("[data-component=broken]").inner_text()
     assert page.locator("[data-component=qq] svg").count() == 3
+
+
+def test_names_from_files_stay_text(page: Any) -> None:
+    page.evaluate(
+        """() => {
+            const hostile = "<img src=x onerror=\\"document.title='gone'\\">";
+            const locus = { ...Leadlight.data('manhattan').loci[0] };
+            for (const key of ['name', 'gene', 'lead', 'trait', 'label']) locus[key] = hostile;
+            for (const key of ['genes', 'traits', 'labels']) locus[key] = [hostile, hostile];
+            locus.published = { traits: [hostile], references: [hostile] };
+            locus.effect = { ...locus.effect, step: hostile };
+            const holder = document.querySelector('.mh-card');
+            holder.replaceChildren();
+            Leadlight.locus(holder, locus);
+        }"""
+    )
+    assert page.locator(".mh-card img").count() == 0
+    assert "<img src=x" in page.locator(".mh-card h4").inner_text()
+    assert page.title() != "gone"

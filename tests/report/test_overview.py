@@ -24,10 +24,11 @@ from leadlight.report.paper_claims import (
     CONTRADICTED,
     SUPPORTED,
     UNDECIDED,
+    Mean,
     lead_verdict,
     paper_claims,
-    signed_stretches,
     wave_verdict,
+    window_mean,
 )
 from leadlight.report.results import Results
 
@@ -174,32 +175,45 @@ def test_a_lead_supports_only_where_random_weights_show_less() -> None:
     assert lead_verdict(_delta(-0.6, -0.8, -0.4), _delta(0, -0.2, 0.2)) == CONTRADICTED
 
 
+BELOW, ABOVE, AROUND = (-2.0, -3.0, -1.0), (2.0, 1.0, 3.0), (0.1, -1.0, 1.2)
+
+
 @pytest.mark.parametrize(
     ("trained", "random", "verdict"),
     [
-        ((60, 0), (4, 8), SUPPORTED), ((60, 0), (80, 0), UNDECIDED), ((60, 40), (0, 0), UNDECIDED),
-        ((4, 60), (0, 10), CONTRADICTED), ((4, 60), (0, 90), UNDECIDED),
-        ((8, 8), (0, 0), UNDECIDED), ((60, 0), None, UNDECIDED),
+        (BELOW, AROUND, SUPPORTED), (BELOW, ABOVE, SUPPORTED), (BELOW, BELOW, UNDECIDED),
+        (AROUND, AROUND, UNDECIDED), (ABOVE, AROUND, CONTRADICTED), (ABOVE, ABOVE, UNDECIDED),
+        (BELOW, None, UNDECIDED),
     ],
 )  # fmt: skip
-def test_a_wave_supports_only_on_one_side_of_zero(
-    trained: tuple[float, float], random: tuple[float, float] | None, verdict: str
+def test_a_wave_supports_only_where_random_weights_do_not(
+    trained: Mean, random: Mean | None, verdict: str
 ) -> None:
     assert wave_verdict(trained, random) == verdict
 
 
-def test_stretches_are_counted_in_milliseconds_of_the_window() -> None:
-    time = np.arange(-250, 451, 10.0)
-    low = np.where((time >= -200) & (time <= -160), -2.0, -1.0)
-    high = np.where((time >= -200) & (time <= -160), -1.0, 1.0)
-    beats = pl.DataFrame({"time_ms": time, "relevance_low": low, "relevance_high": high})
-    beats = beats.with_columns(
-        pl.lit("AF").alias("class"), pl.lit("NORM").alias("group"),
-        pl.lit("trained").alias("model"), pl.lit("V1").alias("lead"),
-    )  # fmt: skip
-    found = signed_stretches(beats, "AF", "NORM", "trained", "V1", (-240.0, -60.0))
-    assert found == (50.0, 0.0)
-    assert signed_stretches(beats, "AF", "NORM", "random", "V1", (-240.0, -60.0)) is None
+def test_the_mean_over_a_stretch_covers_at_least_at_its_rate() -> None:
+    # Samples that vary together are the worst case; independent ones are covered more often.
+    rng = np.random.default_rng(3)
+    time = np.arange(-240.0, -60.0, 10.0)
+    for shared, least, most in ((1.0, 0.93, 0.97), (0.0, 0.99, 1.0)):
+        held = []
+        for _ in range(400):
+            noise = shared * rng.normal() + (1 - shared) * rng.normal(size=len(time))
+            beats = pl.DataFrame(
+                {
+                    "time_ms": time, "mean_relevance": noise, "relevance_low": noise - 1.96,
+                    "relevance_high": noise + 1.96,
+                }
+            ).with_columns(
+                pl.lit("AF").alias("class"), pl.lit("NORM").alias("group"),
+                pl.lit("trained").alias("model"), pl.lit("V1").alias("lead"),
+            )  # fmt: skip
+            found = window_mean(beats, "AF", "NORM", "trained", "V1", (-240.0, -60.0))
+            assert found is not None
+            held.append(found[1] <= 0 <= found[2])
+        assert least <= np.mean(held) <= most
+    assert window_mean(beats, "AF", "NORM", "random", "V1", (-240.0, -60.0)) is None
 
 
 def test_verdicts_are_counted_as_they_are_shown(whole_study: Path) -> None:

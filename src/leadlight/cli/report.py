@@ -18,8 +18,9 @@ def report(
 ) -> None:
     """Write `report/index.html`: findings, figures and their numbers, in one page.
 
-    The page opens in any browser without a network. It shows what the study has: a cohort, scores,
-    an explanation. Each figure lies beside it as PNG and CSV. Prints the path of the page.
+    The page opens in any browser without a network. It shows what the study has: records, scores,
+    an explanation, factors, loci and what these do to the ECG. Each figure lies beside it as PNG
+    and CSV. Prints the path of the page.
     """
     from leadlight.report.page import write_report
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from leadlight.report.lead_figures import HIGHLIGHTED_LEAD
 from leadlight.report.results import Results
-from leadlight.report.sentences import clear_side, delta_text, share_text
+from leadlight.report.sentences import clear_side, delta_text, share_text, with_interval
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NO_EVIDENCE = (
     "supported", "contradicted", "undecided", "no evidence either way",
@@ -22,7 +22,6 @@ SUPPORTED, CONTRADICTED, UNDECIDED, NO_EVIDENCE = (
 # The stretches around R in which a wave lies at usual rates, in ms.
 P_WINDOW_MS = (-240.0, -60.0)
 T_WINDOW_MS = (150.0, 400.0)
-SHORTEST_MS = 20.0
 
 
 @dataclass(frozen=True)
@@ -129,52 +128,57 @@ def _wave(beats: pl.DataFrame, name: str, control: str) -> Claim | None:
     if claim is None or lead is None:
         return None
     found = {
-        model: stretches
+        model: mean
         for model in ("trained", "random")
-        if (stretches := signed_stretches(beats, name, control, model, lead, claim.window_ms))
+        if (mean := window_mean(beats, name, control, model, lead, claim.window_ms))
     }
     if "trained" not in found:
         return None
-    low, high = (f"{abs(edge):.0f}" for edge in claim.window_ms)
-    where = f"{high} to {low} ms before R" if claim.wave == "P" else f"{low} to {high} ms after R"
+    first, last = sorted(claim.window_ms, key=abs)
+    where = f"{abs(first):.0f} to {abs(last):.0f} ms {'before' if first < 0 else 'after'} R"
     told = [
-        f"{'trained' if model == 'trained' else 'random weights'} below zero for {below:.0f} ms, "
-        f"above for {above:.0f} ms"
-        for model, (below, above) in found.items()
+        f"{'trained network' if model == 'trained' else 'random weights'} {with_interval(*mean)}"
+        for model, mean in found.items()
     ]
     return Claim(
         name, f"{claim.text} (the {claim.wave} of {control} beats in {lead})",
         wave_verdict(found["trained"], found.get("random")),
-        f"Of the stretch {where}, interval of mean relevance: {'; '.join(told)}.", "beats",
+        f"Mean relevance {where}, logit per sample: {'; '.join(told)}.", "beats",
     )  # fmt: skip
 
 
-def wave_verdict(trained: tuple[float, float], random: tuple[float, float] | None) -> str:
-    """From (ms below zero, ms above zero): supported where the trained network's lies below only.
+Mean = tuple[float, float, float]
 
-    Contradicted where it lies above only. Where random weights lie on that side as long, or there
-    are none, nothing can be credited to training.
+
+def wave_verdict(trained: Mean, random: Mean | None) -> str:
+    """From means with intervals: supported where the trained network's lies below zero.
+
+    Contradicted where it lies above. Where random weights lie on that side too, or there are none,
+    nothing can be credited to training.
     """
-    below, above = trained
-    if random is None or (below >= SHORTEST_MS) == (above >= SHORTEST_MS):
+    _, low, high = trained
+    if random is None or low <= 0 <= high:
         return UNDECIDED
-    if below >= SHORTEST_MS:
-        return SUPPORTED if random[0] < below else UNDECIDED
-    return CONTRADICTED if random[1] < above else UNDECIDED
+    if high < 0:
+        return SUPPORTED if random[2] >= 0 else UNDECIDED
+    return CONTRADICTED if random[1] <= 0 else UNDECIDED
 
 
-def signed_stretches(
+def window_mean(
     beats: pl.DataFrame, name: str, group: str, model: str, lead: str, window: tuple[float, float]
-) -> tuple[float, float] | None:
-    """(ms below zero, ms above zero) of the interval of mean relevance; None without such beats."""
+) -> Mean | None:
+    """Mean relevance over a stretch of the average beat; None without such beats.
+
+    Its interval reaches as far as the single samples' intervals on average: no correlation between
+    samples could make it wider, so it holds at least at its rate.
+    """
     part = beats.filter(
         (pl.col("class") == name) & (pl.col("group") == group) & (pl.col("model") == model)
         & (pl.col("lead") == lead) & pl.col("time_ms").is_between(*window)
         & pl.col("relevance_low").is_not_null()
-    ).sort("time_ms")  # fmt: skip
+    )  # fmt: skip
     if part.height < 2:
         return None
-    step = float(part["time_ms"].diff().median())  # type: ignore[arg-type]
-    below = float((part["relevance_high"] < 0).sum()) * step
-    above = float((part["relevance_low"] > 0).sum()) * step
-    return below, above
+    columns = ("mean_relevance", "relevance_low", "relevance_high")
+    mean, low, high = (float(part[column].to_numpy().mean()) for column in columns)
+    return mean, low, high
