@@ -24,6 +24,7 @@ from leadlight.errors import LeadlightError
 _HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _LEFT_OVER = re.compile(rf"^\..+\.(?:partial|before)-{_HERE}-(\d+)$")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NO_ROOM = 1 << 16  # bytes
 _looked_through: set[Path] = set()
 
 
@@ -58,6 +59,10 @@ def written_whole(path: Path) -> Iterator[Path]:
             if not any(_LEFT_OVER.match(part) for part in path.parts):  # else the whole folder is
                 sync(partial)
             put_in_place(partial, path)
+        except Exception as error:
+            if _may_be_full(path, error):  # before what was written gives room again
+                raise _disk_full(path) from error
+            raise
         finally:
             _remove(partial)
 
@@ -117,12 +122,9 @@ def told_when_full(path: Path) -> Iterator[None]:
     except DiskFull:
         raise
     except Exception as error:
-        if not says_disk_full(error):
+        if not says_disk_full(error) and not _may_be_full(path, error):
             raise
-        raise DiskFull(
-            f"{path} could not be written: the disk is full.",
-            advice="Free space there and give the same command again; what was finished is kept.",
-        ) from error
+        raise _disk_full(path) from error
 
 
 def says_disk_full(error: BaseException) -> bool:
@@ -136,6 +138,24 @@ def says_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def _disk_full(path: Path) -> DiskFull:
+    return DiskFull(
+        f"{path} could not be written: the disk is full.",
+        advice="Free space there and give the same command again; what was finished is kept.",
+    )
+
+
+def _may_be_full(path: Path, error: Exception) -> bool:
+    """Whether an error that says something else is one of a disk that has no room left.
+
+    Polars, on a full disk: "File out of specification: Invalid thrift: transport error".
+    """
+    if isinstance(error, LeadlightError) or getattr(error, "errno", None) is not None:
+        return False
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free < _NO_ROOM
 
 
 def _beside(path: Path, what: str) -> Path:

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from filling import fill
 from runner import Runner
@@ -42,6 +44,17 @@ def test_every_way_of_saying_that_the_disk_is_full_is_understood(
     outer.__cause__ = error
     assert says_disk_full(outer)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_seen_where_the_error_says_something_else(
+    small_disk: Callable[[int], Path],
+) -> None:
+    disk = small_disk(64)
+    numbers = pl.DataFrame({"x": np.random.default_rng(1).normal(size=100_000)})
+    with pytest.raises(DiskFull, match=r"table\.parquet could not be written"), \
+            written_whole(disk / "table.parquet") as partial:  # fmt: skip
+        numbers.write_parquet(partial)
+    assert list(disk.iterdir()) == []
 
 
 def test_other_faults_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
