@@ -1,11 +1,16 @@
 """What a whole study costs against its size: time, processor time, memory and disk, by stage.
 
     python benchmarks/scale.py --folder /tmp/scale --people 1000 10000 --workers 2
+    python benchmarks/scale.py --folder /tmp/scale --table
 
 For each size, people with genomes and ECGs are simulated, and `leadlight run` goes through their
 study stage by stage, each as a process of its own. Seconds are by the clock, `cpu_s` and
 `peak_mb` (resident) of all its processes together, `disk_mb` what the stage added to the folder.
 Rows are appended to `scale.json` in the folder; a size that is there is not run again.
+`--table` prints what is there in Markdown, with the straight line through the two largest sizes
+drawn on to a million people. `leadlight explain` looks at a bounded number of records of each
+group, so its line is flat. Seconds by the clock hang on what else the machine does; processor
+time hardly does.
 """
 
 import argparse
@@ -15,6 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 STAGES = ("measure", "classify", "explain", "latent", "gwas", "loci", "effect", "report")
@@ -112,13 +118,85 @@ def study_of(folder: Path, people: int, variants: int, workers: int) -> list[dic
     return rows
 
 
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    """All rows that runs left, of unfinished sizes too."""
+    rows = []
+    for path in sorted(folder.glob("people-*/scale-rows.json")):
+        rows += json.loads(path.read_text())
+    return rows
+
+
+def tables(rows: list[dict[str, Any]], target: int = 1_000_000) -> str:
+    """Markdown: processor time, memory and disk of each stage at each size, and at `target`."""
+    sizes = sorted({row["people"] for row in rows})
+    found = {(row["stage"], row["people"]): row for row in rows}
+    parts = []
+    for title, key, shown in (
+        ("Processor time", "cpu_s", duration),
+        ("Largest memory of all its processes", "peak_mb", amount),
+        ("What it adds to the disk", "disk_mb", amount),
+    ):
+        head = [title, *(f"{size:,}" for size in sizes), f"{target:,} (extrapolated)"]
+        lines = [row_of(head), row_of(["---", *["---:"] * (len(sizes) + 1)])]
+        totals = dict.fromkeys([*sizes, target], 0.0)
+        for stage in ("simulate", *STAGES):
+            at = {size: found[stage, size][key] for size in sizes if (stage, size) in found}
+            if not at:
+                continue
+            far = extended(at, target, flat=stage == "explain")
+            cells = [shown(at[size]) if size in at else "–" for size in sizes]
+            lines.append(row_of([f"`{stage}`", *cells, "–" if far is None else shown(far)]))
+            if stage == "simulate":  # a study of one's own needs none
+                continue
+            for size in sizes:
+                totals[size] += at.get(size, float("nan"))
+            totals[target] += float("nan") if far is None else far
+        if key != "peak_mb":
+            cells = ["–" if value != value else shown(value) for value in totals.values()]
+            lines.append(row_of(["all but `simulate`", *cells]))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def extended(at: dict[int, float], target: int, *, flat: bool) -> float | None:
+    """The straight line through the two largest sizes, at `target`; never below the largest."""
+    sizes = sorted(at)
+    if flat:
+        return at[sizes[-1]]
+    if len(sizes) < 2:
+        return None
+    low, high = sizes[-2:]
+    slope = max(0.0, (at[high] - at[low]) / (high - low))
+    return at[high] + slope * (target - high)
+
+
+def row_of(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def amount(megabytes: float) -> str:
+    if megabytes < 1000:
+        return f"{max(megabytes, 0):.0f} MB"
+    return f"{megabytes / 1000:.1f} GB"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--people", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--variants", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="print what was measured, run nothing")
     given = parser.parse_args()
+    if given.table:
+        print(tables(rows_in(given.folder)))
+        return
     given.folder.mkdir(parents=True, exist_ok=True)
     out = given.folder / "scale.json"
     rows = json.loads(out.read_text()) if out.exists() else []

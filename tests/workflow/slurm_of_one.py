@@ -91,7 +91,13 @@ def slurm_of_one(folder: Path, cpus: int = 2, memory_mb: int = 8000) -> Iterator
             memory_mb=memory_mb,
         )
     )  # fmt: skip
-    slurm = Slurm(os.environ | {"SLURM_CONF": str(conf)}, folder)
+    # Snakemake's jobs drop SLURM's variables, as a cluster's srun needs none; ours does.
+    srun = folder / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
+    path = f"{srun.parent}:{os.environ.get('PATH', '')}"
+    slurm = Slurm(os.environ | {"SLURM_CONF": str(conf), "PATH": path}, folder)
     commands = [
         ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket",
          f"--key-file={key}", f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
