@@ -90,8 +90,8 @@ def read_wfdb(path: Path) -> Recording:
         path: its header, its signal file, or its name without ending.
 
     Returns:
-        Invalid samples are NaN. `codes` are the header's `#Dx:` entries, age and sex its `#Age:`
-        and `#Sex:`; other comments are kept in `notes["comments"]`.
+        The recording; invalid samples are NaN. `codes` are the header's entries `Dx`, age and sex
+        its `Age` and `Sex`; other comments are kept in `notes["comments"]`.
         Leads whose samples do not fit the header's checksum are named in
         `notes["checksum_mismatch"]`.
 
