@@ -21,7 +21,7 @@ from leadlight.report.factor_words import spoken, spoken_with_r
 from leadlight.report.results import read_table
 
 # The scripts of the component, in their order; `base.js` comes before them.
-SCRIPTS = ("decoder.js", "beat_panels.js", "explorer.js")
+SCRIPTS = ("decoder.js", "beat_panels.js", "beat_numbers.js", "explorer.js")
 
 DECODER, ABOUT, FACTORS = "decoder.safetensors", "decoder.json", "factors.parquet"
 _BINS = np.linspace(-4, 4, 33)  # of the factors' distributions, over a slider's whole way

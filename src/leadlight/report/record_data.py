@@ -26,7 +26,7 @@ from leadlight.report.examples import SMOOTHING_MS, SeenPart, seen_part
 from leadlight.report.results import Results, read_results
 
 # The scripts of the component; `base.js` comes before them.
-SCRIPTS = ("record.js",)
+SCRIPTS = ("record_sheet.js", "record.js")
 
 MOST_HZ = 250.0
 MOST_S = 60.0

@@ -312,29 +312,11 @@ Leadlight.explorer = (element, data) => {
     clearTimeout(bandAsked);
     if (swinging) return null;
     bandAsked = setTimeout(() => {
-      band = { key, error: errorOf(state.locus, factors).map((one) =>
+      band = { key, error: Leadlight.beatNumbers.error(decoder, state.locus, factors).map((one) =>
         one.map((value) => 1.96 * 1000 * Math.abs(state.copies) * value)) };
       soon();
     }, 150);
     return null;
-  }
-
-  /** Standard error of the decoded beat in mV, for one step of the locus. */
-  function errorOf(shift, factors) {
-    const here = decoder.twelve(factors);
-    const squares = here.map((values) => new Float64Array(values.length));
-    const STEP = 0.5; // of a standard error: small enough for a slope
-    for (let direction = 0; direction < n; direction += 1) {
-      const moved = factors.map((value, at) => value + STEP * (shift.error_root
-        ? shift.error_root[at][direction]
-        : at === direction ? shift.standard_error[at] : 0));
-      decoder.twelve(moved).forEach((values, lead) => {
-        for (let at = 0; at < values.length; at += 1) {
-          squares[lead][at] += ((values[at] - here[lead][at]) / STEP) ** 2;
-        }
-      });
-    }
-    return squares.map((values) => values.map(Math.sqrt));
   }
 
   function tell(factors, what, lines) {
@@ -365,23 +347,12 @@ Leadlight.explorer = (element, data) => {
       (words.length ? `${words.join(", ")}${moved.length > 4 ? " and more" : ""}.` : "all factors at their mean."));
   }
 
-  /** Plain readings in fixed windows around R. */
   function measure(front) {
-    const at = (ms) => model.r_sample + Math.round((ms * model.rate_hz) / 1000);
-    const mean = (values, from, to) => values.subarray(from, to).reduce((a, b) => a + b, 0) / (to - from);
-    const area = {};
-    measured.replaceChildren(...decoder.leads.map((name, lead) => {
-      const values = front[lead];
-      const level = mean(values, at(-80), at(-60));
-      const qrs = values.subarray(at(-60), at(100)).map((one) => one - level);
-      const wave = values.subarray(at(160), at(460)).map((one) => one - level);
-      area[name] = qrs.reduce((a, b) => a + b, 0);
-      const t = wave.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0);
-      return make("tr", {}, make("th", { scope: "row" }, name),
-        ...[Math.max(...qrs), Math.min(...qrs), t].map((one) => make("td", {}, signed(one))));
-    }));
-    const degrees = (Math.atan2((2 * area.II - area.I) / Math.sqrt(3), area.I) * 180) / Math.PI;
-    axis.textContent = `QRS axis by net area: ${Math.round(degrees).toString().replace("-", "−")}°.`;
+    const { rows: read, axis: degrees } = Leadlight.beatNumbers.readings(decoder.leads, front, model);
+    measured.replaceChildren(...read.map(({ lead, highest, lowest, t }) => make("tr", {},
+      make("th", { scope: "row" }, lead),
+      ...[highest, lowest, t].map((one) => make("td", {}, signed(one))))));
+    axis.textContent = `QRS axis by net area: ${number(Math.round(degrees))}°.`;
   }
 
   function sortRows(by) {

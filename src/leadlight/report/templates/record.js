@@ -10,7 +10,7 @@ Leadlight.record = (element, given) => {
     return;
   }
   const { make, number } = Leadlight;
-  const [MM_PER_S, MM_PER_MV, PULSE_MM, GAP_MM, LEVELS, MISSING] = [25, 10, 12, 6, 16, -32768];
+  const draft = Leadlight.recordSheet;
   const [LEAST, MOST, READABLE] = [0.6, 40, 2.2]; // pixels per millimetre
   const records = Array.isArray(given) ? given : [given];
   const state = { scale: 0, fitted: true, layout: "12x1", shown: null, cursor: null };
@@ -71,7 +71,7 @@ Leadlight.record = (element, given) => {
     adopt: (another) => { element.replaceChildren(...parts); show(another); },
     read: () => (state.cursor ? { ...values(state.cursor), text: readout.textContent } : null),
     moveTo: (lead, sample) => { place(record.leads.indexOf(lead), sample); },
-    view: () => ({ scale: sheet.scale, left: frame.scrollLeft, top: frame.scrollTop, layout: state.layout }),
+    view: () => ({ scale: state.scale, left: frame.scrollLeft, top: frame.scrollTop, layout: state.layout }),
     redraw: () => { const began = performance.now(); draw(); return performance.now() - began; },
   };
 
@@ -90,19 +90,13 @@ Leadlight.record = (element, given) => {
 
   function show(one) {
     load(one);
-    refit();
+    refit(true);
   }
 
   /** Take a record in: traces in millivolt about their median, the classes that can be shown. */
   function load(one) {
     record = one;
-    if (!one.traces) {
-      const counts = Leadlight.int16(one.signal);
-      one.traces = one.leads.map((_, lead) => Float32Array.from(
-        counts.subarray(lead * one.n_samples, (lead + 1) * one.n_samples),
-        (count) => (count === MISSING ? NaN : (count * one.unit_uv) / 1000)));
-      one.medians = one.traces.map(median);
-    }
+    draft.takeIn(one);
     state.cursor = null;
     readout.textContent = "";
     const known = records.indexOf(one);
@@ -132,11 +126,6 @@ Leadlight.record = (element, given) => {
     return `${one.name} ${one.probability.toFixed(2)}${called}`;
   }
 
-  function median(values) {
-    const sorted = values.filter((one) => !Number.isNaN(one)).sort();
-    return sorted.length ? sorted[Math.floor(sorted.length / 2)] : 0;
-  }
-
   function showClass(name) {
     setClass(name);
     if (state.cursor) say();
@@ -154,7 +143,7 @@ Leadlight.record = (element, given) => {
         ? "" : "No relevance is stored for this record.";
       return;
     }
-    prepare(found.relevance);
+    draft.colourIn(record, found.relevance);
     const limit = number(found.relevance.limit, 2);
     [lowEnd.textContent, highEnd.textContent] = [`−${limit} against`, `for ${name} +${limit} logit per sample`];
     bars.setAttribute("aria-label", `Colours from ${limit} logit per sample against ${name} to as much for it.`);
@@ -196,251 +185,44 @@ Leadlight.record = (element, given) => {
     return text.trim();
   }
 
-  /** Levels of colour, from the relevance smoothed over some milliseconds. */
-  function prepare(one) {
-    if (one.levels) return;
-    const counts = Leadlight.int16(one.values);
-    const n = record.n_samples;
-    one.rows = record.leads.map((_, lead) => counts.subarray(lead * n, (lead + 1) * n));
-    const smooth = one.rows.map((row) => smoothed(row, (record.smoothing_ms / 1000) * record.rate_hz));
-    const sizes = [];
-    smooth.forEach((row, lead) => {
-      if (!one.leads.includes(record.leads[lead])) return;
-      for (let at = one.first; at < one.end; at += 1) sizes.push(Math.abs(row[at]));
-    });
-    const ordered = Float64Array.from(sizes).sort();
-    const limit = ordered[Math.floor(0.99 * (ordered.length - 1))] || ordered[ordered.length - 1] || 1;
-    one.limit = limit * one.scale;
-    one.levels = smooth.map((row) => Int8Array.from({ length: n }, (_, at) => {
-      const next = row[Math.min(at + 1, n - 1)];
-      return Math.round(Math.max(-1, Math.min(1, (row[at] + next) / 2 / limit)) * LEVELS);
-    }));
-  }
-
-  /** A Gaussian of this many samples; zeros outside. */
-  function smoothed(row, sigma) {
-    const reach = Math.ceil(4 * sigma);
-    const weights = Array.from({ length: 2 * reach + 1 }, (_, at) => Math.exp(-0.5 * ((at - reach) / sigma) ** 2));
-    const total = weights.reduce((a, b) => a + b, 0);
-    return Float64Array.from(row, (_, at) => {
-      let sum = 0;
-      for (let d = -reach; d <= reach; d += 1) sum += (row[at + d] || 0) * weights[d + reach];
-      return sum / total;
-    });
-  }
-
-  /* The sheet in millimetres: rows of leads with room for what each of them does. */
-
+  /** The sheet of this layout, and how large it is drawn. */
   function measure() {
-    const seconds = record.n_samples / record.rate_hz;
-    const columns = state.layout === "6x2" ? [record.leads.filter((one) => !one.startsWith("V")),
-      record.leads.filter((one) => one.startsWith("V"))].filter((one) => one.length) : [record.leads];
-    const columnMm = PULSE_MM + seconds * MM_PER_S + GAP_MM;
-    const cells = [];
-    let y = 4;
-    for (let row = 0; row < Math.max(...columns.map((one) => one.length)); row += 1) {
-      const leads = columns.map((one) => one[row]).filter(Boolean).map((one) => record.leads.indexOf(one));
-      const [up, down] = [Math.max(...leads.map((lead) => reach(lead, 1))), Math.max(...leads.map((lead) => reach(lead, -1)))];
-      columns.forEach((one, column) => {
-        if (one[row]) cells.push({ lead: record.leads.indexOf(one[row]), x: column * columnMm, y: y + up, top: y, bottom: y + up + down });
-      });
-      y += up + down;
+    record.sheets ??= {};
+    sheet = record.sheets[state.layout] ??= draft.lay(record, state.layout);
+    sheet.fit = Math.max(100, element.clientWidth - 18) / sheet.wide;
+    if (state.fitted || !state.scale) {
+      state.scale = Math.max(sheet.fit, state.fitted === "whole" ? LEAST / 4 : READABLE);
     }
-    const wide = columns.length * columnMm - GAP_MM + 2;
-    const available = Math.max(100, element.clientWidth - 18);
-    const fit = available / wide;
-    if (state.fitted || !state.scale) state.scale = Math.max(fit, state.fitted === "whole" ? LEAST / 4 : READABLE);
-    sheet = { cells, wide, high: y + 8, scale: state.scale, fit };
-  }
-
-  /** Millimetres that a lead needs above (1) or below (−1) its median, within bounds. */
-  function reach(lead, side) {
-    let most = 0;
-    for (const value of record.traces[lead]) {
-      const size = side * (value - record.medians[lead]);
-      if (size > most) most = size;
-    }
-    return Math.min(Math.max(most * MM_PER_MV + 1.5, side > 0 ? 8 : 5), 24);
   }
 
   function draw() {
     measure();
-    const { scale, wide, high } = sheet;
-    sizer.style.width = `${Math.ceil(wide * scale)}px`;
-    sizer.style.height = `${Math.ceil(high * scale)}px`;
-    const width = Math.min(frame.clientWidth, Math.ceil(wide * scale));
-    const height = Math.max(60, Math.min(
-      Leadlight.isPrinting() ? Infinity : frame.clientHeight, Math.ceil(high * scale)));
-    const pen = Leadlight.context(canvas, width, height);
-    const colours = Leadlight.colours();
-    pen.fillStyle = colours.card;
-    pen.fillRect(0, 0, width, height);
-    const [left, top] = [frame.scrollLeft / scale, frame.scrollTop / scale];
-    const seen = { left, top, right: left + width / scale, bottom: top + height / scale };
-    pen.save();
-    pen.scale(scale, scale);
-    pen.translate(-left, -top);
-    paper(pen, colours, seen);
-    const palette = state.shown ? levelsOfColour(colours) : null;
-    for (const cell of sheet.cells) {
-      if (cell.bottom + 15 > seen.top && cell.top - 15 < seen.bottom) trace(pen, colours, palette, cell, seen);
-    }
-    if (state.cursor) mark(pen, colours, seen);
-    pen.restore();
-    names(pen, colours, seen, width, height);
-    if (palette) drawBar(colours, palette);
-    const span = visible(seen);
+    const { scale } = state;
+    const [wide, high] = [Math.ceil(sheet.wide * scale), Math.ceil(sheet.high * scale)];
+    sizer.style.width = `${wide}px`;
+    sizer.style.height = `${high}px`;
+    const width = Math.min(frame.clientWidth, wide);
+    const height = Math.max(60, Math.min(Leadlight.isPrinting() ? Infinity : frame.clientHeight, high));
+    const [left, top] = [frame.scrollLeft, frame.scrollTop];
+    draft.draw(Leadlight.context(canvas, width, height), {
+      record, sheet, scale, left, top, width, height, shown: shownClass(), cursor: state.cursor,
+    });
+    if (state.shown) draft.drawBar(bars);
+    const span = draft.seconds(record, sheet, scale, left, left + width);
     canvas.setAttribute("aria-label",
       `${record.leads.length} leads of ${record.record_id} from ${span[0].toFixed(1)} to ${span[1].toFixed(1)} s, ` +
       `25 mm per second and 10 mm per millivolt${state.shown ? `, coloured by relevance for ${state.shown}` : ""}.`);
   }
 
-  function visible(seen) {
-    const at = (x) => record.start_s + Math.min(Math.max((x - PULSE_MM) / MM_PER_S, 0), record.n_samples / record.rate_hz);
-    return [at(seen.left), at(Math.min(seen.right, sheet.wide))];
-  }
-
-  function paper(pen, colours, seen) {
-    const lines = (step, colour, width) => {
-      pen.beginPath();
-      const right = Math.min(seen.right, sheet.wide);
-      const bottom = Math.min(seen.bottom, sheet.high);
-      for (let x = Math.ceil(seen.left / step) * step; x <= right; x += step) {
-        pen.moveTo(x, seen.top);
-        pen.lineTo(x, bottom);
-      }
-      for (let y = Math.ceil(seen.top / step) * step; y <= bottom; y += step) {
-        pen.moveTo(seen.left, y);
-        pen.lineTo(right, y);
-      }
-      pen.strokeStyle = colour;
-      pen.lineWidth = width / sheet.scale;
-      pen.stroke();
-    };
-    if (sheet.scale >= 3.2) lines(1, colours.gridMinor, 0.8);
-    lines(5, colours.gridMajor, 0.8);
-  }
-
-  function xOf(cell, sample) {
-    return cell.x + PULSE_MM + (sample / record.rate_hz) * MM_PER_S;
-  }
-
-  function trace(pen, colours, palette, cell, seen) {
-    const values = record.traces[cell.lead];
-    const y = (at) => cell.y - (values[at] - record.medians[cell.lead]) * MM_PER_MV;
-    const sampleAt = (x) => ((x - cell.x - PULSE_MM) / MM_PER_S) * record.rate_hz;
-    const from = Math.max(0, Math.floor(sampleAt(seen.left)) - 1);
-    const to = Math.min(record.n_samples - 1, Math.ceil(sampleAt(seen.right)) + 1);
-    pen.lineJoin = pen.lineCap = "round";
-    pulse(pen, colours, cell);
-    if (from >= to) return;
-    const one = palette ? record.classes.find((c) => c.name === state.shown).relevance : null;
-    const coloured = one && one.leads.includes(record.leads[cell.lead]);
-    const paths = new Map();
-    let [last, lastPath] = [NaN, null];
-    for (let at = from; at < to; at += 1) {
-      if (Number.isNaN(values[at]) || Number.isNaN(values[at + 1])) { last = NaN; continue; }
-      const inside = coloured && at >= one.first && at + 1 < one.end;
-      const level = inside ? one.levels[cell.lead][at] : one ? "unseen" : "plain";
-      if (level !== last) {
-        if (!paths.has(level)) paths.set(level, new Path2D());
-        lastPath = paths.get(level);
-        lastPath.moveTo(xOf(cell, at), y(at));
-        last = level;
-      }
-      lastPath.lineTo(xOf(cell, at + 1), y(at + 1));
-    }
-    const strength = (level) => (typeof level === "number" ? Math.abs(level) : -1);
-    for (const level of [...paths.keys()].sort((a, b) => strength(a) - strength(b))) {
-      const share = Math.max(0, strength(level)) / LEVELS;
-      pen.strokeStyle = typeof level === "number" ? palette[level + LEVELS]
-        : level === "plain" ? colours.trace : colours.line;
-      pen.lineWidth = ((typeof level === "number" ? 1 + 2 * share : 1.1) * Math.max(1, Math.sqrt(sheet.scale / 4))) / sheet.scale;
-      pen.stroke(paths.get(level));
-    }
-  }
-
-  /** One millivolt for 200 ms before each row. */
-  function pulse(pen, colours, cell) {
-    pen.beginPath();
-    [[2.5, 0], [4, 0], [4, -10], [9, -10], [9, 0], [10.5, 0]].forEach(([x, y]) => pen.lineTo(cell.x + x, cell.y + y));
-    pen.strokeStyle = colours.quiet;
-    pen.lineWidth = 1 / sheet.scale;
-    pen.stroke();
-  }
-
-  function mark(pen, colours, seen) {
-    const cell = sheet.cells.find((one) => one.lead === state.cursor.lead);
-    const x = xOf(cell, state.cursor.sample);
-    pen.strokeStyle = colours.accent;
-    pen.fillStyle = colours.accent;
-    pen.lineWidth = 1 / sheet.scale;
-    pen.beginPath();
-    pen.moveTo(x, seen.top);
-    pen.lineTo(x, seen.bottom);
-    pen.stroke();
-    const value = record.traces[cell.lead][state.cursor.sample];
-    if (Number.isNaN(value)) return;
-    pen.beginPath();
-    pen.arc(x, cell.y - (value - record.medians[cell.lead]) * MM_PER_MV, 4 / sheet.scale, 0, 2 * Math.PI);
-    pen.fill();
-  }
-
-  /** Lead names and seconds, in pixels, so that they stay readable and in sight. */
-  function names(pen, colours, seen, width, height) {
-    const { scale } = sheet;
-    const write = (text, x, y, colour, strong) => {
-      pen.font = pen.font.replace(/^(bold )?\d+px/, strong ? "bold 13px" : "11px");
-      pen.strokeStyle = colours.card;
-      pen.lineWidth = 4;
-      pen.lineJoin = "round";
-      pen.strokeText(text, x, y);
-      pen.fillStyle = colour;
-      pen.fillText(text, x, y);
-    };
-    for (const cell of sheet.cells) {
-      const x = Math.max((cell.x - seen.left) * scale, 0) + 3;
-      const end = (xOf(cell, record.n_samples) - seen.left) * scale;
-      const y = Math.max((cell.y - seen.top) * scale - 0.35 * PULSE_MM * scale, 14);
-      const inSight = y < (cell.bottom - seen.top) * scale + 4 && y < height - 14;
-      if (inSight && end > 30 && x < width) write(record.leads[cell.lead], x, y, colours.ink, true);
-    }
-    const step = [0.2, 0.5, 1, 2, 5, 10, 30].find((s) => s * MM_PER_S * scale >= 42) || 60;
-    const columns = [...new Set(sheet.cells.map((cell) => cell.x))];
-    const seconds = record.n_samples / record.rate_hz;
-    for (const offset of columns) {
-      for (let t = Math.ceil((record.start_s - 1e-9) / step) * step; t <= record.start_s + seconds + 1e-9; t += step) {
-        const x = (offset + PULSE_MM + (t - record.start_s) * MM_PER_S - seen.left) * scale;
-        if (x > 24 && x < width - 12) write(`${number(t)} s`, x + 2, height - 5, colours.quiet, false);
-      }
-    }
-  }
-
-  /** 33 colours from against over neutral to for. */
-  function levelsOfColour(colours) {
-    const parse = (hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
-    const [against, neutral, speaksFor] = [colours.against, colours.neutral, colours.for].map(parse);
-    return Array.from({ length: 2 * LEVELS + 1 }, (_, at) => {
-      const share = Math.abs(at - LEVELS) / LEVELS;
-      const end = at < LEVELS ? against : speaksFor;
-      return `rgb(${neutral.map((c, i) => Math.round(c + (end[i] - c) * share ** 0.7)).join(",")})`;
-    });
-  }
-
-  function drawBar(colours, palette) {
-    const pen = Leadlight.context(bars, 165, 12);
-    palette.forEach((colour, at) => {
-      const high = 3 + (9 * Math.abs(at - LEVELS)) / LEVELS;
-      pen.fillStyle = colour;
-      pen.fillRect(at * 5, 6 - high / 2, 5.5, high);
-    });
+  function shownClass() {
+    return record.classes.find((one) => one.name === state.shown && one.relevance) || null;
   }
 
   /* Zoom, pan, and the mark that reads values. */
 
   /** Zoom about a point of the frame: the mark where it is in sight, else the middle. */
   function zoom(factor, ...about) {
-    const before = sheet.scale;
+    const before = state.scale;
     const [x, y] = about.length ? about : middle();
     const scale = Math.min(MOST, Math.max(Math.min(LEAST, sheet.fit), before * factor));
     if (scale === before) return;
@@ -456,15 +238,16 @@ Leadlight.record = (element, given) => {
   function middle() {
     if (state.cursor) {
       const cell = sheet.cells.find((one) => one.lead === state.cursor.lead);
-      const x = xOf(cell, state.cursor.sample) * sheet.scale - frame.scrollLeft;
-      const y = cell.y * sheet.scale - frame.scrollTop;
+      const x = draft.xOf(record, cell, state.cursor.sample) * state.scale - frame.scrollLeft;
+      const y = cell.y * state.scale - frame.scrollTop;
       if (x > 0 && x < frame.clientWidth && y > 0 && y < frame.clientHeight) return [x, y];
     }
     return [frame.clientWidth / 2, frame.clientHeight / 2];
   }
 
-  function refit() {
-    state.fitted = "whole";
+  /** Fit the sheet to the width: all of it, or as much as stays readable. */
+  function refit(how = "whole") {
+    state.fitted = how;
     frame.scrollLeft = frame.scrollTop = 0;
     soon();
   }
@@ -496,7 +279,7 @@ Leadlight.record = (element, given) => {
   }
 
   function sampleInSight() {
-    return Math.ceil(((frame.scrollLeft / sheet.scale - PULSE_MM) / MM_PER_S) * record.rate_hz);
+    return Math.ceil(draft.sampleAt(record, sheet.cells[0], frame.scrollLeft / state.scale));
   }
 
   function inFrame(event) {
@@ -506,12 +289,12 @@ Leadlight.record = (element, given) => {
 
   function onPoint(event) {
     const [px, py] = inFrame(event);
-    const [x, y] = [(frame.scrollLeft + px) / sheet.scale, (frame.scrollTop + py) / sheet.scale];
-    const columns = sheet.cells.filter((cell) => x >= cell.x && x <= xOf(cell, record.n_samples));
+    const [x, y] = [(frame.scrollLeft + px) / state.scale, (frame.scrollTop + py) / state.scale];
+    const columns = sheet.cells.filter((cell) => x >= cell.x && x <= draft.xOf(record, cell, record.n_samples));
     if (!columns.length) return;
     const away = (cell) => Math.max(cell.top - y, y - cell.bottom, 0);
     const cell = columns.reduce((a, b) => (away(b) < away(a) ? b : a));
-    place(cell.lead, Math.round(((x - cell.x - PULSE_MM) / MM_PER_S) * record.rate_hz), false);
+    place(cell.lead, Math.round(draft.sampleAt(record, cell, x)), false);
   }
 
   /** Put the mark on a lead and sample, and into sight. */
@@ -523,8 +306,8 @@ Leadlight.record = (element, given) => {
     say();
     if (follow) {
       const cell = sheet.cells.find((one) => one.lead === state.cursor.lead);
-      const x = xOf(cell, state.cursor.sample) * sheet.scale - frame.scrollLeft;
-      const [low, high] = [cell.top * sheet.scale - frame.scrollTop, cell.bottom * sheet.scale - frame.scrollTop];
+      const x = draft.xOf(record, cell, state.cursor.sample) * state.scale - frame.scrollLeft;
+      const [low, high] = [cell.top * state.scale - frame.scrollTop, cell.bottom * state.scale - frame.scrollTop];
       if (x < 40 || x > frame.clientWidth - 20) frame.scrollLeft += x - frame.clientWidth / 2;
       if (low < 0 || high > frame.clientHeight) frame.scrollTop += (low + high) / 2 - frame.clientHeight / 2;
     }
@@ -536,7 +319,7 @@ Leadlight.record = (element, given) => {
       lead: record.leads[lead], time_s: record.start_s + sample / record.rate_hz,
       mv: record.traces[lead][sample], relevance: null,
     };
-    const one = state.shown ? record.classes.find((c) => c.name === state.shown).relevance : null;
+    const one = shownClass()?.relevance;
     if (one && one.leads.includes(found.lead) && sample >= one.first && sample < one.end) {
       found.relevance = one.rows[lead][sample] * one.scale;
     }
