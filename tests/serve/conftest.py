@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from leadlight.serve.server import Running, served
 
-from .small_study import write_served_study
+sys.path.insert(0, str(Path(__file__).parent))
+from study_to_serve import write_served_study
 
 
 @dataclass(frozen=True)

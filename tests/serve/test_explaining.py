@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from study_to_serve import CLASSIFIER
 
 from leadlight.classify.models import load_model
 from leadlight.classify.prepare import prepare
@@ -14,8 +15,6 @@ from leadlight.serve import explaining
 from leadlight.serve.explaining import Explained, Explainer, Question, explain
 from leadlight.serve.one_record import read_record
 from leadlight.serve.refusals import Busy, Refusal
-
-from .small_study import CLASSIFIER
 
 
 def _question(served_study, name="plain003", of_class="AF"):

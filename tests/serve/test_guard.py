@@ -4,11 +4,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from study_to_serve import CANARY, HOSTILE
 
 from leadlight.serve.guard import Pass, is_loopback
 from leadlight.serve.server import bind
-
-from .small_study import CANARY, HOSTILE
 
 ADDRESSES = (
     "/", "/study", "/records", "/records/plain000", "/factors", "/loci", "/loci/3:1-2",

@@ -8,14 +8,13 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 import pytest
+from study_to_serve import CLASSES, CLASSIFIER, HOSTILE, PLAIN, truth_of
 
 from leadlight.cohort.store import open_cohort
 from leadlight.serve import tables
 from leadlight.serve.folder import open_study
 from leadlight.serve.record_list import NONE, RecordQuery, list_records
 from leadlight.serve.tables import keyed
-
-from .small_study import CLASSES, CLASSIFIER, HOSTILE, PLAIN, truth_of
 
 
 class _Reader(HTMLParser):

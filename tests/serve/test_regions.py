@@ -5,13 +5,12 @@ import base64
 import numpy as np
 import polars as pl
 import pytest
+from study_to_serve import FACTORS, LEAD
 
 from leadlight.latent.beats import twelve_leads
 from leadlight.latent.page_decoder import read_decoder
 from leadlight.serve.refusals import Refusal
 from leadlight.serve.region import MOST_POINTS, Place, _drawn, read_place
-
-from .small_study import FACTORS, LEAD
 
 REGION = "3:38550000-38800000"
 

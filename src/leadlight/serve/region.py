@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
-from leadlight.genetics.results import read_region
 from leadlight.report.association_sets import AssociationSet
 from leadlight.serve.folder import StudyFolder, chosen, unmoved
 from leadlight.serve.refusals import Refusal
@@ -133,13 +131,17 @@ def variants_in(one: AssociationSet, trait: str, place: Place) -> pl.DataFrame:
         for name in ("chromosome", "base_pair_location", "neg_log_10_p_value"):
             if name not in there:
                 raise Refusal(f"{path.name} has no column {name}.")
-        columns = [name for name in _READ if name in there]
-        try:
-            found = read_region(path, place.chromosome, place.first, place.last, columns)
-        except (pa.ArrowException, KeyError, IndexError) as error:
-            raise Refusal(f"{path.name} cannot be read.", advice="Run leadlight gwas again.") \
-                from error  # fmt: skip
-        table = pl.DataFrame(pl.from_arrow(found))
+        # Row groups elsewhere are left out by their statistics, and of the rest only the places are
+        # decoded for rows that are not wanted.
+        table = (
+            pl.scan_parquet(path)
+            .select(name for name in _READ if name in there)
+            .filter(
+                pl.col("base_pair_location").is_between(place.first, place.last),
+                pl.col("chromosome").cast(pl.String) == place.chromosome,
+            )
+            .collect()
+        )
     text = ("chromosome", "rsid", "effect_allele", "other_allele", "strongest_trait")
     return table.select(
         (pl.col(name) if name in table.columns else pl.lit(None))
