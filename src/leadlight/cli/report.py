@@ -22,10 +22,10 @@ def report(
     an explanation, factors, loci and what these do to the ECG. Each figure lies beside it as PNG
     and CSV. Prints the path of the page.
     """
-    from leadlight.report.page import write_report
+    from leadlight.study.reporting import report_study
 
     set_quiet(quiet)
-    page = write_report(study, overwrite=overwrite)
+    page = report_study(study, overwrite=overwrite)
     if json_:
         figures = sorted(p.name for p in (page.parent / "figures").glob("*.png"))
         summary = {"page": str(page), "bytes": page.stat().st_size, "figures": figures}

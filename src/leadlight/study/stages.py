@@ -252,8 +252,9 @@ def _files_of(genotypes: list[Path]) -> list[Path]:
     """The files that genotype prefixes stand for; a path that is there stands for itself."""
     found: list[Path] = []
     for path in genotypes:
-        named = [path] if path.exists() else sorted(path.parent.glob(path.name + ".*"))
-        found += named or [path]
+        beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+        named = [one for one in beside if one.name.startswith(f"{path.name}.")]
+        found += [path] if path.exists() else named or [path]
     return found
 
 
@@ -446,12 +447,12 @@ def _report(file: StudyFile, folder: Path) -> Stage | None:
         return None
 
     def run(overwrite: bool, begun: float) -> None:
-        from leadlight.report.page import write_report
+        from leadlight.study.reporting import report_study
 
-        write_report(folder, overwrite=overwrite)
+        report_study(folder, overwrite=overwrite)
 
     return Stage(
         "report", {}, (), (folder / "report" / "index.html",),
-        ("import", "classify", "explain", "loci", "effect"),
+        ("import", "measure", "classify", "explain", "latent", "gwas", "loci", "effect"),
         run, lambda _: 25, _cohort_needed(folder),
     )  # fmt: skip

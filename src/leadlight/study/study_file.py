@@ -7,12 +7,23 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from leadlight.errors import LeadlightError
 
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _usable(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("it holds a character that no path can have")
+    if len(path) > 4000 or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("it is too long for a path")
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_usable)]
 
 
 # The set of traits whose people were dealt anew.
@@ -26,7 +37,7 @@ class _Section(BaseModel):
 class StudySection(_Section):
     """folder: of the results; seed: of all that is random; workers: processes or threads."""
 
-    folder: str = "."
+    folder: PathText = "."
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=1)] = 1
 
@@ -35,8 +46,8 @@ class ImportSection(_Section):
     """sources: files, folders or lists of ECGs; labels: a table of diagnoses; shard: they are a
     part of a larger import (see `study.shards`)."""
 
-    sources: Annotated[list[str], Field(min_length=1)]
-    labels: str | None = None
+    sources: Annotated[list[PathText], Field(min_length=1)]
+    labels: PathText | None = None
     shard: bool = False
 
 
@@ -49,7 +60,7 @@ class MeasureSection(_Section):
 class ClassifySection(_Section):
     """model: a shipped model's name, or the path of a card."""
 
-    model: str = "leadlight-ecg-6"
+    model: PathText = "leadlight-ecg-6"
 
 
 class ExplainSection(_Section):
@@ -65,7 +76,7 @@ class ExplainSection(_Section):
 class LatentSection(_Section):
     """model: a factor model that comes with Leadlight, or the path of a card."""
 
-    model: str = "leadlight-factors"
+    model: PathText = "leadlight-factors"
 
 
 class GwasSection(_Section):
@@ -77,8 +88,8 @@ class GwasSection(_Section):
     people, which must find nothing.
     """
 
-    genotypes: Annotated[list[str], Field(min_length=1)]
-    covariates: str | None = None
+    genotypes: Annotated[list[PathText], Field(min_length=1)]
+    covariates: PathText | None = None
     people: Literal["record_id", "patient_id"] = "record_id"
     traits: Annotated[list[Literal["factors", "measurements"]], Field(min_length=1)] = [
         "factors",
@@ -114,9 +125,9 @@ class LociSection(_Section):
     genotypes: for linkage; the association's own where empty. genes: a BED file of genes.
     """
 
-    results: list[str] = []
-    genotypes: list[str] = []
-    genes: str | None = None
+    results: list[PathText] = []
+    genotypes: list[PathText] = []
+    genes: PathText | None = None
     build: Literal["GRCh37", "GRCh38"] = "GRCh37"
 
 
@@ -124,7 +135,7 @@ class EffectSection(_Section):
     """most: loci that get a card, the strongest first; genes: a BED file, to draw them."""
 
     most: Annotated[int, Field(ge=1)] = 6
-    genes: str | None = None
+    genes: PathText | None = None
 
 
 class ReportSection(_Section):
@@ -161,7 +172,11 @@ def read_study_file(path: Path) -> StudyFile:
         raise LeadlightError(
             f"{path} is not there.", advice="`leadlight init` writes one to begin with."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise LeadlightError(f"{path} cannot be read ({error.strerror}).") from error
+    except RecursionError as error:
+        raise LeadlightError(f"{path} is no study file: it is nested too deeply.") from error
+    except ValueError as error:  # no TOML, no UTF-8, a number without end
         raise LeadlightError(f"{path} is no TOML: {error}.") from error
     return parse_study_file(tables, path.name)
 
