@@ -2,11 +2,12 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from latent_settings import small_settings
 
@@ -166,3 +167,32 @@ def test_two_processes_train_one_network(beats_folder: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("same") == 2
+
+
+@pytest.mark.slow
+def test_torchrun_trains_a_factor_model_as_good_as_that_of_one_process(
+    trained: Trained, healthy: tuple[Beats, np.ndarray], beats_folder: Path, tmp_path: Path
+) -> None:
+    """As many records a step: half of them in each process. Not the same draws, so not the same
+    weights."""
+    settings = small_settings()
+    tables = {
+        "records_per_epoch": settings.records_per_epoch,
+        "basis_beats": settings.basis_beats,
+        "architecture": settings.architecture.model_dump(),
+        "fit": asdict(replace(settings.fit, batch_size=settings.fit.batch_size // 2)),
+    }
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tomli_w.dumps(tables))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "leadlight", "latent", "train", "--study", str(beats_folder), "--out",
+         str(tmp_path / "both"), "--recipe", str(recipe), "--quiet"],
+        capture_output=True, text=True, timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    held = healthy[0].of_split("test")
+    both = replace(trained, model=load_latent_model(tmp_path / "both"))
+    assert error_uv(both, held) < 1.1 * error_uv(trained, held)
+    assert not [path for path in (tmp_path / "both").iterdir() if "checkpoint" in path.name]

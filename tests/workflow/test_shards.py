@@ -10,6 +10,7 @@ import xarray as xr
 from typer.testing import CliRunner
 from ward_files import tables_differ, write_ward
 
+import leadlight.cohort.measuring
 from leadlight.cli.app import app
 from leadlight.cohort.joining import join_cohorts
 from leadlight.cohort.store import CohortWriter, open_cohort, write_cohort
@@ -120,6 +121,31 @@ def test_an_unfinished_shard_is_named(whole: Path) -> None:
     failed = runner.invoke(app, ["shards", "join", str(file)])
     assert isinstance(failed.exception, LeadlightError)
     assert "2 of 2 shards are not finished, the first 00000" in str(failed.exception)
+
+
+def test_a_shard_that_was_cut_off_goes_on(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import is not done again, and it is joined only when it is whole."""
+    file = whole.with_name("killed.toml")
+    text = FILE.replace('"study"', '"killed"', 1).replace('"ecgs", "unreadable"', '"ecgs"')
+    file.write_text(text.replace("[classify]\n[latent]\n", ""))
+    cut_study(file, 100)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leadlight.cohort.measuring, "measure_cohort", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_shard(file, 0)
+    shard = whole.parent / "killed" / "shards" / "00000"
+    imported = (shard / "records.parquet").stat().st_mtime_ns
+    with pytest.raises(LeadlightError, match="1 of 1 shards are not finished"):
+        join_shards(file)
+    assert run_shard(file, 0)["records"] == 36
+    assert (shard / "records.parquet").stat().st_mtime_ns == imported
+    assert join_shards(file)["records"] == 36
+    assert not tables_differ(whole.parent / "study", whole.parent / "killed",
+                             "measurements.parquet")  # fmt: skip
 
 
 def noise(name: str, length: int, cart: int | None = None, patient: str = "") -> Recording:
