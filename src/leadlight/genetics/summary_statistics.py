@@ -61,7 +61,11 @@ def read_summary_statistics(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise LeadlightError(f"{path} does not exist.")
     if _starts_with(path, b"PAR1"):
-        table = pl.read_parquet(path)
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise LeadlightError(f"{path} cannot be read as a table: {reason}") from error
         absent = [name for name in COLUMNS if name not in table.columns]
         if absent:
             raise LeadlightError(f"{path} has no column {absent[0]}.", advice="Not ours?")

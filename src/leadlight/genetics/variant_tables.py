@@ -75,7 +75,10 @@ def read_variants(path: Path, build: str | None = None) -> Variants:
     LeadlightError where a column is missing or a position is no whole number.
     """
     bim = path.suffix == ".bim"
-    skipped, header = (0, None) if bim else _header(path)
+    try:
+        skipped, header = (0, None) if bim else _header(path)
+    except OSError as error:  # absent, or no sound zstd
+        raise LeadlightError(f"{path} cannot be read: {error}.") from error
     names = ("CHROM", "ID", "CM", "POS", "ALT", "REF") if header is None else tuple(header)
     if header is None and not bim and _columns(path, skipped) == 5:
         names = ("CHROM", "ID", "POS", "ALT", "REF")
@@ -104,7 +107,10 @@ def read_variants(path: Path, build: str | None = None) -> Variants:
 
 def read_people(path: Path) -> People:
     """Read a `.psam` or `.fam` file. Raises LeadlightError on duplicate people or no people."""
-    text = path.read_text(encoding="utf-8").splitlines()
+    try:
+        text = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LeadlightError(f"{path} cannot be read: {error}.") from error
     lines = [line.split() for line in text if line.strip() and not line.startswith("##")]
     columns = ["FID", "IID", "PAT", "MAT", "SEX", "PHENO1"]
     if lines and lines[0][0].startswith("#"):
@@ -112,9 +118,11 @@ def read_people(path: Path) -> People:
         lines = lines[1:]
     if not lines:
         raise LeadlightError(f"{path} names nobody.", advice="Is it the right file?")
-    short = next((row for row in lines if len(row) < min(len(columns), 2)), None)
-    if "IID" not in columns or short is not None:
+    if "IID" not in columns:
         raise LeadlightError(f"{path} has no column IID.", advice="Is it a .psam or .fam file?")
+    least = 1 + max(columns.index(name) for name in ("FID", "IID") if name in columns)
+    if short := next((row for row in lines if len(row) < least), None):
+        raise LeadlightError(f"{path} has a line without IID: {' '.join(short)}.")
     at = columns.index("IID")
     person_ids = tuple(row[at] for row in lines)
     family_ids = tuple(row[columns.index("FID")] for row in lines) if "FID" in columns else ()
@@ -201,12 +209,14 @@ def _header(path: Path) -> tuple[int, list[str] | None]:
                     return skipped, None
                 skipped += 1
                 if not line.startswith(b"##"):
-                    return skipped, line.decode().removeprefix("#").rstrip("\r").split("\t")
+                    return skipped, line.decode(errors="replace").removeprefix("#").rstrip(
+                        "\r"
+                    ).split("\t")
     return skipped, None
 
 
 def _columns(path: Path, skipped: int) -> int:
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         for _ in range(skipped):
             next(stream)
         return len(next(stream, "").split())
