@@ -5,6 +5,7 @@ record, so that nothing is read or held of the others, however many there are.
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -116,19 +117,23 @@ def results_of(
         rows = new if rows is None else pl.concat([rows, new], how="diagonal_relaxed")
     return Results(
         study=study.path, cohort=one.cohort, records=rows, summary={"model": model},
-        relevance=relevance, predicted={model: 1}, card=model_card(study.path, model),
+        relevance=relevance, predicted={model: 1}, card=model_card(study, model),
     )  # fmt: skip
 
 
-def model_card(study: Path, model: str) -> dict[str, Any]:
+def model_card(study: StudyFolder, model: str) -> dict[str, Any]:
     """A classifier's card as plain tables: the study's own, else the shipped one; {} without."""
     shipped = Path(str(resources.files("leadlight.classify"))) / "shipped"
-    explained = study / "findings" / "card.toml"
-    for path in (
-        explained,
-        study / "classify" / model / "card.toml",
-        shipped / model / "card.toml",
-    ):
+    explained = study.path / "findings" / "card.toml"
+    own = study.path / "classify" / model / "card.toml"
+    paths = (explained, own, shipped / model / "card.toml")
+    return study.memory.get(
+        ("card", model), stamp_of(paths), lambda: _read_card(paths, explained, model)
+    )
+
+
+def _read_card(paths: Sequence[Path], explained: Path, model: str) -> dict[str, Any]:
+    for path in paths:
         try:
             card = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):

@@ -152,7 +152,7 @@ def _classes(study: StudyFolder, record_id: str, model: str) -> tuple[list[dict[
         row = keyed(study, refused).row(record_id) if refused.is_file() else None
         why = f" {row['reason']}" if row else ""
         return [], f"{model} was not given this record.{why}"
-    thresholds = model_card(study.path, model).get("output", {}).get("thresholds", {})
+    thresholds = model_card(study, model).get("output", {}).get("thresholds", {})
     return [
         {
             "name": name, "probability": _number(value), "threshold": thresholds.get(name),

@@ -193,7 +193,7 @@ async def _serve(
             try:
                 loop.add_signal_handler(number, stop.set)
                 caught.append(number)
-            except (NotImplementedError, RuntimeError):
+            except (NotImplementedError, RuntimeError, ValueError):  # not in the main thread
                 pass
     watching = asyncio.create_task(_watch(activity, bounds.idle_minutes, stop, why, study))
     started(Running(port, f"http://{LOOPBACK}:{port}/?token={allowed.token}", allowed.token,

@@ -45,12 +45,17 @@ class KeyedTable:
 
     def row_of(self, record_id: str) -> int | None:
         """The row of a record; None where it has none. A name's hash is checked by the name."""
-        wanted = hashes_of(pl.Series([record_id]))[0]
-        first = np.searchsorted(self.hashes, wanted, "left")
-        end = np.searchsorted(self.hashes, wanted, "right")
-        for row in self.order[first:end].tolist():
+        for row in self._rows_hashed_as(record_id):
             if self.read([row], [NAME])[NAME][0] == record_id:
-                return int(row)
+                return row
+        return None
+
+    def row(self, record_id: str) -> dict[str, Any] | None:
+        """A record's row as a dictionary; None where it has none."""
+        for row in self._rows_hashed_as(record_id):
+            found = self.read([row]).row(0, named=True)
+            if found[NAME] == record_id:
+                return found
         return None
 
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> Rows:
@@ -60,15 +65,12 @@ class KeyedTable:
         place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         return np.where(self.hashes[place] == hashes, self.order[place], -1).astype(np.int32)
 
-    def row(self, record_id: str) -> dict[str, Any] | None:
-        """A record's row as a dictionary; None where it has none."""
-        row = self.row_of(record_id)
-        return None if row is None else self.read([row]).row(0, named=True)
-
     def read(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """These rows in this order, a stretch of the file at a time."""
         wanted = np.asarray(rows, dtype=np.int64)
         names = list(columns) if columns is not None else None
+        if len(wanted) and (np.diff(wanted) == 1).all():
+            return self._stretch(int(wanted[0]), len(wanted), names)
         with reading(self.path), pq.ParquetFile(self.path) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             ends = np.cumsum(sizes)
@@ -93,6 +95,19 @@ class KeyedTable:
         back = np.argsort(np.concatenate(found), kind="stable")
         found_rows: pl.DataFrame = table[back.tolist()]
         return found_rows
+
+    def _rows_hashed_as(self, record_id: str) -> list[int]:
+        wanted = hashes_of(pl.Series([record_id]))[0]
+        first = np.searchsorted(self.hashes, wanted, "left")
+        end = np.searchsorted(self.hashes, wanted, "right")
+        rows: list[int] = self.order[first:end].tolist()
+        return rows
+
+    def _stretch(self, first: int, count: int, columns: list[str] | None) -> pl.DataFrame:
+        """Rows that follow each other: only their pages are decoded."""
+        with reading(self.path):
+            frame = pl.scan_parquet(self.path).slice(first, count)
+            return (frame if columns is None else frame.select(columns)).collect()
 
     def column(self, name: str) -> npt.NDArray[np.float32]:
         """(row) a column of numbers, NaN where null, read a stretch at a time."""
