@@ -111,6 +111,15 @@ def write_loci(study: Path) -> None:
             )  # fmt: skip
     pl.DataFrame(rows).write_parquet(folder / "loci.parquet")
     pl.DataFrame(shifts).write_parquet(folder / "locus_traits.parquet")
+    pl.DataFrame(
+        [
+            (2, "measurements", "pr_ms", "susie", 1, variant("SCN10A"), 0.7, True, 3, 0.96, True),
+            (2, "measurements", "pr_ms", "susie", 1, "3:1:A:G", 0.2, True, 3, 0.96, True),
+            (2, "factors", "factor_01", "susie", 1, "3:2:A:G", 0.9, True, 1, 0.97, False),
+        ],
+        schema=["locus", "label", "trait", "method", "signal", "rsid", "probability", "in_set",
+                "set_size", "set_coverage", "primary"], orient="row",
+    ).write_parquet(folder / "credible_sets.parquet")  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps({"verb": "loci"}))
 
 

@@ -129,6 +129,11 @@ def test_locus_facts_are_those_of_the_tables(study: Path) -> None:
         "p": 14.0, "unit": "SD",
     }  # fmt: skip
     assert strong["card"] == "../effects/" + variant("SCN10A").replace(":", "-") + "/card.html"
+    assert strong["credible"] == [
+        {"trait": "pr_ms", "label": "measurements", "size": 3, "coverage": 0.96,
+         "variant": variant("SCN10A"), "probability": 0.7}
+    ]  # fmt: skip
+    assert weak["credible"] == []
     assert weak["effect"] is None
     assert weak["card"] == ""
 

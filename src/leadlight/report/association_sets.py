@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,7 @@ def association_sets(study: Path) -> list[AssociationSet]:
 
 def inflation_of(path: Path) -> Inflation | None:
     """λGC of a table with its interval; None where it has too few variants to speak of."""
-    try:
-        return genomic_inflation(p_values(path))
-    except LeadlightError:
-        return None
+    return _inflation(path, path.stat().st_mtime_ns)
 
 
 def median_inflation(path: Path) -> float | None:
@@ -84,6 +82,14 @@ def inflation_sentence(label: str, found: Inflation) -> str:
         f"{found.high:.3f}] over {found.n} variants. Chance alone gives 1; effects of many "
         "variants raise it, and so do relatives and structure that covariates do not hold."
     )
+
+
+@lru_cache(maxsize=32)  # half a minute for ten million variants, and the page asks four times
+def _inflation(path: Path, _made_ns: int) -> Inflation | None:
+    try:
+        return genomic_inflation(p_values(path))
+    except LeadlightError:
+        return None
 
 
 def _set(folder: Path) -> AssociationSet | None:

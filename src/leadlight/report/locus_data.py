@@ -50,13 +50,15 @@ def locus_facts(
 
     Each has `locus, name, chromosome, position, start, end, lead, p, trait, label, labels, gene,
     genes, known, published, allele, shifts` (label, trait, beta, error, p of the lead variant, per
-    copy of `allele`), `strongest` (the strongest single trait of these), `card` (its page, from the
+    copy of `allele`), `strongest` (the strongest single trait of these), `credible` (its primary
+    credible sets: trait, label, coverage, size, variant, probability), `card` (its page, from the
     report's folder) and `effect` (see `effect_facts`) or None.
     """
     table = loci_table(study)
     if table is None or not table.height:
         return []
     shifts = _shifts(study / "loci" / "locus_traits.parquet")
+    likely = _credible(study / "loci" / "credible_sets.parquet")
     units = {one.label: one.rank_normal for one in association_sets(study)}
     folders, cards = effect_folders(study), locus_cards(study)
     facts, n_drawn = [], 0
@@ -67,7 +69,11 @@ def locus_facts(
             effect = effect_facts(folders[lead])
             n_drawn += 1
         mine = shifts.get(row["locus"], [])
-        facts.append(_facts(row, mine, units) | {"card": cards.get(lead, ""), "effect": effect})
+        facts.append(
+            _facts(row, mine, units)
+            | {"card": cards.get(lead, ""), "effect": effect}
+            | {"credible": likely.get(row["locus"], [])}
+        )
     return facts
 
 
@@ -187,6 +193,33 @@ def _shifts(path: Path) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
     for row in table.to_dicts():
         found.setdefault(row.pop("locus"), []).append(row)
+    return found
+
+
+def _credible(path: Path) -> dict[int, list[dict[str, Any]]]:
+    """Locus to its primary credible sets, each with its likeliest variant."""
+    if not path.is_file():
+        return {}
+    names = ["locus", "label", "trait", "method", "signal", "rsid", "probability", "set_size",
+             "set_coverage", "in_set", "primary"]  # fmt: skip
+    if not set(names) <= set(pl.read_parquet_schema(path)):
+        return {}
+    one_set = ["locus", "label", "trait", "method", "signal"]
+    table = (
+        pl.read_parquet(path, columns=names)
+        .filter(pl.col("primary") & pl.col("in_set"))
+        .sort(*one_set, "probability", descending=[False] * len(one_set) + [True])
+        .unique(one_set, keep="first", maintain_order=True)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in table.to_dicts():
+        found.setdefault(row["locus"], []).append(
+            {
+                "trait": row["trait"], "label": row["label"], "size": row["set_size"],
+                "coverage": round(row["set_coverage"], 3), "variant": row["rsid"],
+                "probability": round(row["probability"], 3),
+            }
+        )  # fmt: skip
     return found
 
 

@@ -230,6 +230,7 @@ def thinned(
         _, first = np.unique(key, return_index=True)
         if len(first) <= room or coarse > 1e4:
             return np.union1d(hits, low[first[: max(room, 0)]])
+        low = low[first]  # what fell on one place will not come apart on a coarser screen
         coarse *= 1.25
 
 

@@ -70,6 +70,9 @@
     if (locus.gene) said.push(`Nearest gene ${locus.gene}${locus.gene_distance ? ` (${locus.gene_distance.toLocaleString("en")} bp away)` : locus.gene_distance === 0 ? " (inside)" : ""}${locus.genes.length > 1 ? `; genes in it: ${list(locus.genes, 10)}` : ""}.`);
     if (effect && effect.allele) said.push(`Counted allele ${effect.allele} (other ${effect.other}), frequency ${number(effect.frequency)}, ${effect.n.toLocaleString("en")} people.`);
     said.push(`−log₁₀ p ${number(locus.p)} of ${locus.trait} in ${locus.label}; seen by ${list(locus.labels, 6)}: ${list(locus.traits, 8)}.`);
+    for (const one of (locus.credible || []).slice(0, 3)) {
+      said.push(`${percent(one.coverage)} credible set of ${one.trait}: ${one.size} variant${one.size === 1 ? "" : "s"}, likeliest ${one.variant} (${number(one.probability, 2)}).`);
+    }
     said.push(locus.known
       ? `Near published loci of ${list(locus.published.traits, 5)} (${list(locus.published.references, 3)}).`
       : "Near no published ECG locus.");
