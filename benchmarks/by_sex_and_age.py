@@ -46,7 +46,9 @@ def main() -> None:
     known = {name: records.filter(rule) for name, rule in GROUPS.items()}
     print(", ".join(f"{name} {table.height}" for name, table in known.items()))
     for label in CLASSES:
-        named = {name: table.filter(pl.col("labels").is_not_null()) for name, table in known.items()}
+        named = {
+            name: table.filter(pl.col("labels").is_not_null()) for name, table in known.items()
+        }
         _print(f"AUROC {label}", named, lambda rows, label=label: _auroc(rows, label), label)
     _print("reconstruction error, median µV", known, lambda rows: rows["error_uv"].median())
 

@@ -18,10 +18,10 @@ source_suffix = {".md": "markdown"}
 nitpicky = True
 # Within the package a reference that leads nowhere is an error. Other projects' pages would have to
 # be fetched to know where their names lead.
-# Type variables have no page.
+# Type variables and private names have no page.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!leadlight\.).*"),
-    (r"py:class", r"leadlight\.[\w.]+\.([A-Z]|Found)"),
+    (r"py:class", r"leadlight\.[\w.]+\.([A-Z]|Found|_\w+)"),
 ]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "smartquotes"]
@@ -39,6 +39,8 @@ python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# The signature of a dataclass has the types of its fields already.
+napoleon_attr_annotations = False
 # A name between single back quotes is code.
 default_role = "literal"
 

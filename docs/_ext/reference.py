@@ -25,6 +25,10 @@ _ARRAY = re.compile(
     r"~?(?:numpy\.)?ndarray\[(?:~?(?:typing|builtins)?\.?tuple\[~?(?:typing\.)?Any, \.\.\.\]"
     r"|~?(?:typing\.)?Any), ~?(?:numpy\.)?dtype\[(?P<kind>[^\]]+)\]\]"
 )
+# A type with the checks that pydantic makes of it.
+_CHECKED = re.compile(
+    r"~?(?:typing\.)?Annotated\[(?P<kind>(?:[^,\[\]]|\[[^\]]*\])+), (?:[^\[\]]|\[[^\[\]]*\])*\]"
+)
 # Plain text that reStructuredText would read as markup: bars, stars, names that end in "_".
 # "low, high: what is plausible": several names that share a line of Args or Attributes.
 _NAMES = re.compile(r"^( *)(\w+(?:, \w+)+)(?=: )")
@@ -134,9 +138,12 @@ def _joined(found: re.Match[str]) -> str:
 def _shorten(
     app: Any, what: str, name: str, member: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, str]:
-    """Arrays as `NDArray[float64]`, not as what that is made of."""
+    """Types as they are read: `NDArray[float64]`, not what that is made of."""
     return _short(signature), _short(returns)
 
 
 def _short(text: str) -> str:
-    return _ARRAY.sub(lambda found: f"NDArray[{found['kind']}]", text) if text else text
+    if not text:
+        return text
+    text = _CHECKED.sub(lambda found: found["kind"], text)
+    return _ARRAY.sub(lambda found: f"NDArray[{found['kind']}]", text)

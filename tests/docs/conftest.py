@@ -13,11 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from manual_pages import ROOT, Sitting, follow
+from manual_pages import ROOT, TUTORIAL, Sitting, follow
 from warm_shell import WarmShell, start_shell
 
-# Its study is what the other pages work on.
-TUTORIAL = ROOT / "docs" / "tutorial-genetics.md"
 # How many records of PTB-XL stand for all of it, by the code in their labels.
 FEW = {"AFIB": 4, "CLBBB": 3, "NORM": 9}
 
@@ -76,8 +74,8 @@ def few_records(source: Path, folder: Path) -> None:
         writer = csv.DictWriter(cut, rows.fieldnames or [])
         writer.writeheader()
         for row in rows:
-            label = next((code for code, n in left.items() if n and f"'{code}'" in row["scp_codes"]), "")
-            if label:
+            named = [code for code, n in left.items() if n and f"'{code}'" in row["scp_codes"]]
+            for label in named[:1]:
                 left[label] -= 1
                 writer.writerow(row)
                 for ending in (".hea", ".dat"):

@@ -4,9 +4,9 @@ A block runs because of its language: `sh` in bash, `python` in the page's own n
 the page's own folder, from the top to the bottom. A comment on the line before a block says more,
 and readers do not see it:
 
-    <!-- prints -->         this `text` is what the block before it printed ("..." stands for anything)
+    <!-- prints -->         this `text` is what the block before it printed; "..." is anything
     <!-- file: NAME -->     the reader writes this into a file of that name
-    <!-- needs: NAME -->    the block is left out where this folder of real data, or program, is absent
+    <!-- needs: NAME -->    the block is left out where this real data or program is absent
     <!-- not run: WHY -->   the block is not run
 
 and `<!-- prepare: SHELL -->` anywhere makes what a reader would bring.
@@ -20,22 +20,24 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from sybil import Document, Example, Region, Sybil
-
 from warm_shell import WarmShell
 
 ROOT = Path(__file__).parents[2]
+# Its study is what the other pages work on.
+TUTORIAL = ROOT / "docs" / "tutorial-genetics.md"
 # Languages that run, and those that show what a file or a screen holds.
 RUN = ("sh", "python")
 SHOWN = ("text", "toml", "yaml", "json", "r")
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?"
-    r"^(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence) *$",
+    r"(?:^ *<!-- (?P<mark>[^\n]*?) -->\n)?"
+    r"^ *(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^ *(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
-_PREPARE = re.compile(r"^<!-- prepare:(?P<text>.*?)-->$", re.MULTILINE | re.DOTALL)
+_PREPARE = re.compile(r"^ *<!-- prepare:(?P<text>.*?)-->$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Sitting:
 
 
 def manual_pages() -> list[Path]:
-    """Every page of the manual, and the README."""
+    """The README, and every page of the manual."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -104,10 +106,12 @@ def _blocks(document: Document) -> Iterator[Region]:
     for found in _BLOCK.finditer(document.text):
         language = found["language"].strip()
         if not language.startswith("{"):
-            block = Block(language, found["text"], found["mark"] or "")
+            block = Block(language, dedent(found["text"]), found["mark"] or "")
             yield Region(found.start(), found.end(), block, _evaluate)
     for found in _PREPARE.finditer(document.text):
-        yield Region(found.start(), found.end(), Block("sh", found["text"], "prepare"), _evaluate)
+        yield Region(
+            found.start(), found.end(), Block("sh", dedent(found["text"]), "prepare"), _evaluate
+        )
 
 
 def _evaluate(example: Example) -> None:
@@ -138,10 +142,8 @@ def _is_there(name: str, data: Path | None) -> bool:
 
 
 def _run_python(example: Example, text: str) -> str:
-    line = example.document.text[: example.region.start].count("\n") + 1
-    first = example.document.text[example.region.start : example.region.end].index(text)
-    line += example.document.text[example.region.start :][:first].count("\n")
-    code = compile("\n" * (line - 1) + text, example.path, "exec", dont_inherit=True)
+    # Empty lines before it, so that a traceback shows the page's own line.
+    code = compile("\n" * example.line + text, example.path, "exec", dont_inherit=True)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, example.namespace)
@@ -156,4 +158,3 @@ def assert_printed(expected: str, printed: str) -> None:
     assert re.fullmatch(rf"\s*{pattern}\s*", plain, re.DOTALL), (
         f"the page shows\n{expected}\nand this was printed\n{printed}"
     )
-

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -23,21 +22,27 @@ def serve(place: Path) -> None:
     """Take calls at the socket `place` until the process is ended."""
     for name in PRELOADED:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
         listener.listen(16)
         while True:
             connection, _ = listener.accept()
+            reap()
             with connection:
                 if os.fork() == 0:
                     listener.close()
                     answer(connection)
 
 
+def reap() -> None:
+    """Take leave of the calls that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def answer(connection: socket.socket) -> None:
     """In the forked process: become the command, run it, and send its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     words, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     call = json.loads(words)
     for number, stream in enumerate(streams):
