@@ -1,12 +1,16 @@
 """Nobody reads a study without the token, from another origin, or beside the tables of names."""
 
+import base64
+import hashlib
 import socket
 from pathlib import Path
 
 import pytest
 from study_to_serve import CANARY, HOSTILE
 
+from leadlight.report.rendering import template_text
 from leadlight.serve.guard import Pass, is_loopback
+from leadlight.serve.pages import standing
 from leadlight.serve.server import bind
 
 ADDRESSES = (
@@ -149,6 +153,21 @@ def test_a_page_that_stands_alone_runs_no_script_that_is_not_ours(ask):
     assert "another version" in reply.text.lower()
 
 
+def test_a_page_of_this_version_keeps_its_scripts_and_nothing_that_records_put_in():
+    own, somebodys = (script_hash(text) for text in (template_text("tables.js"), "alert(1)"))
+    policy = f"default-src &#39;none&#39;; script-src {own} {somebodys}".replace("'", "&#39;")
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    found = standing(head.encode())
+    assert own in found.policy
+    assert somebodys not in found.policy
+    assert not found.whole
+    only = head.replace(somebodys.replace("'", "&#39;"), "").encode()
+    later = f'<meta http-equiv="Content-Security-Policy" content="script-src {somebodys}">'
+    assert standing(only).whole
+    assert somebodys not in standing(only + later.encode()).policy
+    assert "script-src 'none'" in standing(b"<html>").policy
+
+
 def test_large_addresses_and_headers_are_refused_and_the_server_lives(ask):
     assert ask("/records?search=" + "x" * 5000).status == 414
     assert ask("/records?search=" + "x" * 50_000).status in (400, 414, 431)
@@ -208,6 +227,11 @@ def test_what_records_hold_is_not_written_to_the_terminal(ask, capfd):
     ask("/api/record?id=nobody")
     said = capfd.readouterr()
     assert said.out + said.err == ""
+
+
+def script_hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _raw(port: int, lines: list[str]) -> bytes:

@@ -201,7 +201,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters["record_link"] = record_link
     environment.filters["quoted"] = lambda text: quote(str(text), safe="")
-    environment.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters["signed"] = lambda text: text.replace("-", "−")
     return environment
 
 
