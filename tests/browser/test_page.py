@@ -184,7 +184,7 @@ def test_a_locus_opens_its_card_by_keyboard(page: Any) -> None:
     assert "−5.0 ms [−6.0, −4.0]" in text
     assert "−0.40 [−0.50, −0.30]" in text
     assert "II at −150 ms" in text
-    assert f"96 % credible set of pr_ms: 3 variants, likeliest {variant('SCN10A')} (0.7)" in text
+    assert f"(covers 96 %): 3 variants, likeliest {variant('SCN10A')} (probability 0.7)" in text
     whole = _view(page)
     page.get_by_role("button", name="Zoom the plot to it").click()
     assert "chromosome 3, 11.15 to 11.65 Mb; 1 of 2 loci" in _view(page, whole)

@@ -18,7 +18,13 @@ from leadlight.report.factors_section import factors_section, read_factors, slop
 from leadlight.report.heat import cell
 from leadlight.report.loci_section import loci_section
 from leadlight.report.locus_data import locus_facts
-from leadlight.report.overview import gene_statements, join_statements, overview, verdict_statement
+from leadlight.report.overview import (
+    gene_statements,
+    join_statements,
+    open_statements,
+    overview,
+    verdict_statement,
+)
 from leadlight.report.page import write_report
 from leadlight.report.paper_claims import (
     CONTRADICTED,
@@ -92,6 +98,24 @@ def test_a_locus_that_changes_nothing_is_told_so(study: Path) -> None:
     said = " ".join(one.text for one in join_statements([quiet]))
     assert "changes no interval, axis or voltage sum beyond" in said
     assert "None of the classifier’s logits changes" in said
+
+
+def test_what_stays_open_is_told(study: Path, whole_study: Path) -> None:
+    from leadlight.report.results import read_results
+
+    sets, facts = association_sets(study), locus_facts(study)
+    texts = [one.text for one in open_statements(Results(study), sets, facts)]
+    assert texts == ["What 1 locus of the 2 listed does to the ECG is not drawn on this page."]
+    without = [one for one in sets if not one.is_null]
+    lonely = [fact | {"labels": ["factors"]} for fact in facts]
+    texts = [one.text for one in open_statements(Results(study), without, lonely)]
+    assert texts[0] == "No locus is seen by measurements."
+    assert "No null control" in texts[-1]
+    results = read_results(whole_study)
+    undecided = [one.text for one in paper_claims(results) if one.verdict == UNDECIDED]
+    said = " ".join(one.text for one in open_statements(results, [], None))
+    assert said.count(";") == max(len(undecided) - 1, 0)
+    assert bool(said) == bool(undecided)
 
 
 def test_nothing_found_is_a_finding(study: Path) -> None:

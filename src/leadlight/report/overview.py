@@ -89,6 +89,7 @@ def overview(
             "Both together", join_statements(loci or []),
             "" if any(one["effect"] for one in loci or []) else _no_join(loci),
         ),
+        Topic("What was not found, or not done", open_statements(results, sets, loci)),
     ]  # fmt: skip
 
 
@@ -246,6 +247,39 @@ def join_statements(loci: list[dict[str, Any]]) -> list[Statement]:
             f"of {where['class']}; the network finds it most in {parts} of its absolute relevance."
         )
     return [Statement(text, f"locus-{one['locus']}", f"Locus {one['name']}") for text in said]
+
+
+def open_statements(
+    results: Results, sets: list[AssociationSet], loci: list[dict[str, Any]] | None
+) -> list[Statement]:
+    """What stays open: undecided statements, sets without a locus, loci not drawn, no control."""
+    said = []
+    undecided = [one for one in paper_claims(results) if one.verdict == UNDECIDED]
+    if undecided:
+        told = "; ".join(f"{one.text[0].lower()}{one.text[1:]}" if one.text.startswith("A ")
+                         else one.text for one in undecided)  # fmt: skip
+        said.append(Statement(f"Undecided stays whether these hold: {told}.", "claims",
+                              "Statements"))  # fmt: skip
+    for one in sets:
+        if loci and not one.is_null and not any(one.label in locus["labels"] for locus in loci):
+            text = f"No locus is seen by {one.label}."
+            said.append(Statement(text, "loci", "Loci"))
+    if loci:
+        drawn = sum(1 for locus in loci if locus["effect"])
+        if drawn < len(loci):
+            text = (
+                f"What {_count(len(loci) - drawn, 'locus', 'loci')} of the {len(loci)} listed "
+                f"{'does' if len(loci) - drawn == 1 else 'do'} to the ECG is not drawn on this "
+                "page."
+            )
+            said.append(Statement(text, "loci", "Loci"))
+    if sets and not any(one.is_null for one in sets):
+        text = (
+            "No null control was associated, so nothing here tells many small effects from a fault "
+            "that inflates test statistics."
+        )
+        said.append(Statement(text, "calibration", "Calibration"))
+    return said
 
 
 def _strongest(one: Mapping[str, Any]) -> Statement:

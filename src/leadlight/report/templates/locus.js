@@ -71,7 +71,8 @@
     if (effect && effect.allele) said.push(`Counted allele ${effect.allele} (other ${effect.other}), frequency ${number(effect.frequency)}, ${effect.n.toLocaleString("en")} people.`);
     said.push(`−log₁₀ p ${number(locus.p)} of ${locus.trait} in ${locus.label}; seen by ${list(locus.labels, 6)}: ${list(locus.traits, 8)}.`);
     for (const one of (locus.credible || []).slice(0, 3)) {
-      said.push(`${percent(one.coverage)} credible set of ${one.trait}: ${one.size} variant${one.size === 1 ? "" : "s"}, likeliest ${one.variant} (${number(one.probability, 2)}).`);
+      const covers = one.coverage > 0.995 ? "over 99 %" : percent(one.coverage);
+      said.push(`Credible set of ${one.trait} (covers ${covers}): ${one.size} variant${one.size === 1 ? "" : "s"}, likeliest ${one.variant} (probability ${number(one.probability, 2)}).`);
     }
     said.push(locus.known
       ? `Near published loci of ${list(locus.published.traits, 5)} (${list(locus.published.references, 3)}).`
