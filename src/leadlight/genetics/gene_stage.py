@@ -23,7 +23,9 @@ from leadlight.genetics.gene_tests import GeneSettings
 from leadlight.genetics.genotypes import open_genotypes
 from leadlight.genetics.gwas_summary import fingerprint
 from leadlight.genetics.masks import read_frequencies, read_genes
+from leadlight.genetics.results import is_left
 from leadlight.genetics.traits import Matched, as_cases, match_people, read_person_table
+from leadlight.locking import one_at_a_time
 from leadlight.progress import bar
 from leadlight.provenance import write_provenance
 
@@ -57,6 +59,7 @@ class GenesSummary:
         return asdict(self) | {"out": self.out.name}
 
 
+@one_at_a_time("out", ".genes.lock", "testing genes into")
 def run_genes(
     genotypes: Path | Sequence[Path],
     phenotypes: Path,
@@ -156,7 +159,7 @@ def run_genes(
     )
     write_provenance(out, "genes", parameters | {"people": matched.counts}, inputs)
     write_json(out / "summary.json", {**summary.as_json(), "resumed_genes": 0})
-    shutil.rmtree(partial)
+    _remove(partial)
     return summary
 
 
@@ -177,14 +180,17 @@ def _far_from_normal(matched: Matched) -> dict[str, str]:
 
 def _take_up(partial: Path, manifest: dict[str, Any]) -> None:
     """Keep what a killed run with the same manifest left, or start anew."""
-    said = partial / "manifest.json"
-    text = json.loads(json.dumps(manifest, default=str))
-    if said.is_file() and json.loads(said.read_text(encoding="utf-8")) == text:
+    if is_left(partial, manifest):
         return
-    if partial.exists():
-        shutil.rmtree(partial)
+    _remove(partial)
     partial.mkdir(parents=True)
-    write_json(said, text)
+    write_json(partial / "manifest.json", json.loads(json.dumps(manifest, default=str)))
+
+
+def _remove(partial: Path) -> None:
+    # First: without it, what a kill leaves of the others is not gone on with.
+    (partial / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _work_off(run: "GeneRun", partial: Path, threads: int) -> int:

@@ -11,7 +11,6 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,19 @@ import numpy.typing as npt
 import polars as pl
 
 from leadlight import __version__
-from leadlight.atomic import refuse_overwrite, write_json, written_whole
+from leadlight.atomic import (
+    put_in_place,
+    refuse_overwrite,
+    take_away,
+    write_json,
+    written_whole,
+)
 from leadlight.cohort.journal import PARTIAL as COHORT_PARTIAL
 from leadlight.cohort.signals import SHARD_RECORDS
 from leadlight.cohort.store import Cohort, CohortWriter, open_cohort
 from leadlight.ecg.quality import quality_flags
 from leadlight.errors import LeadlightError
+from leadlight.locking import one_at_a_time
 from leadlight.processes import end_with_parent
 from leadlight.progress import bar, say
 from leadlight.provenance import write_provenance
@@ -42,6 +48,7 @@ from leadlight.simulate.people import People, draw_people
 from leadlight.simulate.population import SimulatedRecording, simulate_recordings
 
 PARTIAL = ".simulate.partial"
+LOCK = ".simulate.lock"
 # What a simulated study holds beside its cohort.
 RESULTS = (PREFIX, "phenotypes.parquet", "covariates.parquet", "truth")
 
@@ -81,6 +88,7 @@ class _Made:
     flags: tuple[str, ...]
 
 
+@one_at_a_time("study", LOCK, "simulating into")
 def simulate_cohort(
     study: Path,
     people: int,
@@ -132,21 +140,20 @@ def simulate_cohort(
     }
     folder = study / PARTIAL
     _take_folder(study, folder, {"layout": 1, "version": __version__, **settings}, overwrite)
-    with _locked(folder, study):
-        # `ready` with no unfinished cohort: only the last moves were cut off.
-        if not ((folder / "ready").exists() and not (study / COHORT_PARTIAL).exists()):
-            genotyped = None
-            if genomes is not None:
-                genotyped = make_genotyped_people(
-                    folder,
-                    people,
-                    [_record_id(number) for number in range(people)],
-                    seed=seed,
-                    genomes=genomes,
-                    workers=workers,
-                )
-            _make_records(study, folder, settings, genotyped, workers, overwrite)
-        _publish(study, folder)
+    # `ready` with no unfinished cohort: only the last moves were cut off.
+    if not ((folder / "ready").exists() and not (study / COHORT_PARTIAL).exists()):
+        genotyped = None
+        if genomes is not None:
+            genotyped = make_genotyped_people(
+                folder,
+                people,
+                [_record_id(number) for number in range(people)],
+                seed=seed,
+                genomes=genomes,
+                workers=workers,
+            )
+        _make_records(study, folder, settings, genotyped, workers, overwrite)
+    _publish(study, folder)
     return open_cohort(study)
 
 
@@ -176,26 +183,10 @@ def _take_folder(study: Path, folder: Path, key: dict[str, Any], overwrite: bool
         )
     for name in ("records.parquet", "cohort.zarr", *RESULTS):
         refuse_overwrite(study / name, overwrite)
+    (folder / "key.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(folder / "key.json", key)
-
-
-def _locked(folder: Path, study: Path) -> AbstractContextManager[Any]:
-    """Hold the working folder for this process alone."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return nullcontext()
-    lock = (folder / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise LeadlightError(
-            f"Another process is simulating into {study}.", advice="Wait until it has finished."
-        ) from error
-    return lock
 
 
 def _make_records(
@@ -373,15 +364,16 @@ def _publish(study: Path, folder: Path) -> None:
     final = folder / "final"
     if (folder / PREFIX).exists():
         (folder / PREFIX).replace(final / PREFIX)
-    for name in RESULTS:  # the truth last: while it is here, what else is there is of before
-        made, there = final / name, study / name
-        if (final / "truth").exists():
-            if there.is_dir():
-                shutil.rmtree(there)
-            else:
-                there.unlink(missing_ok=True)
-        if made.exists():
-            made.replace(there)
+    if not (folder / "cleared").exists():  # once: after a kill, what is missing here was moved
+        for name in RESULTS:
+            if not (final / name).exists():
+                take_away(study / name)
+        write_json(folder / "cleared", True)
+    for name in RESULTS:
+        if (final / name).exists():
+            put_in_place(final / name, study / name)
+    # First: without it, what a kill leaves of the others is not gone on with.
+    (folder / "key.json").unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
