@@ -21,9 +21,10 @@ from leadlight.cohort.store import open_cohort
 from leadlight.ecg.leads import as_leads
 from leadlight.ecg.recording import Recording
 from leadlight.errors import LeadlightError
+from leadlight.explain import cohort as cohort_stage
 from leadlight.explain import relevance_store
 from leadlight.explain.averages import mean_interval, patient_means
-from leadlight.explain.cohort import explain_cohort
+from leadlight.explain.cohort import explain_cohort, explain_part
 from leadlight.explain.comparison import compare
 
 TABLES = ("records", "leads", "beats", "classes")
@@ -193,8 +194,9 @@ import sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from leadlight.classify.models import load_model
+from leadlight.explain import cohort as cohort_stage
 from leadlight.explain import relevance_store
-from leadlight.explain.cohort import explain_cohort
+from leadlight.explain.cohort import explain_cohort, explain_part
 relevance_store.SHARD_RECORDS = 8
 explain_cohort(Path(sys.argv[1]), load_model(sys.argv[2]), most_per_group=12, max_steps=18)
 """
@@ -318,3 +320,32 @@ def test_a_study_without_controls_is_explained_without_comparison(
     leads = tables(folder)["leads"]
     assert leads["p_value"].is_null().all()
     assert leads["mean_case"].is_not_null().all()
+
+
+def test_parts_explained_apart_are_taken_over_and_give_the_same_averages(
+    study: Path, small_model: Model, explained: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Two of three parts are done elsewhere, the last is left to the run that joins them."""
+    monkeypatch.setattr(relevance_store, "SHARD_RECORDS", 8)
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    for part in (1, 0):
+        assert explain_part(folder, small_model, part, 3, **OPTIONS) in (8, 16)
+    computed = []
+    whole = cohort_stage.explain_batch
+
+    def counted(work, rows, *rest):
+        computed.extend(rows)
+        return whole(work, rows, *rest)
+
+    monkeypatch.setattr(cohort_stage, "explain_batch", counted)
+    done = explain_cohort(folder, small_model, **OPTIONS)
+    n_records = sum(group["records"] for group in done.summary["groups"].values())
+    assert 0 < len(computed) <= n_records / 2
+    assert not list(folder.glob(".explain*"))
+    for name, table in tables(explained).items():
+        assert_frame_equal(table, tables(folder)[name], rel_tol=1e-9, abs_tol=1e-12)
+    np.testing.assert_array_equal(relevance(explained).values, relevance(folder).values)
+    with pytest.raises(LeadlightError, match="parts 0 to 2"):
+        explain_part(folder, small_model, 3, 3, **OPTIONS)

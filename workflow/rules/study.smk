@@ -7,6 +7,8 @@ def before(wildcards):
     marks = [DONE / f"stage-{ASKED[at - 1]}"] if at else []
     if wildcards.stage not in BY_RECORD:
         marks += records_done()
+    if wildcards.stage == "explain" and config["explain_parts"] > 1:
+        marks += [DONE / f"explain-{part}" for part in range(config["explain_parts"])]
     if wildcards.stage in ("loci", "effect", "report"):
         marks += [DONE / f"collect-{name}" for name in SETS]
     return marks
@@ -16,6 +18,25 @@ def final_marks():
     """What is there when all that the study file asks for is done."""
     last = [DONE / f"stage-{ASKED[-1]}"] if ASKED else []
     return last + records_done() + [DONE / f"collect-{name}" for name in SETS]
+
+
+rule explain:
+    input:
+        records_done,
+    output:
+        touch(DONE / "explain-{number}"),
+    params:
+        section=section("explain"),
+        parts=config["explain_parts"],
+    log:
+        LOGS / "explain-{number}.log",
+    threads: config["threads"]["stage"]
+    resources:
+        mem_mb=mb("explain", threads=config["threads"]["stage"], per_person=0.001),
+        runtime=minutes("explain", base=240),
+    shell:
+        "export OMP_NUM_THREADS={threads} OPENBLAS_NUM_THREADS=1; {LEADLIGHT} shards explain {TOLD}"
+        " --part {wildcards.number} --of {params.parts} > {log} 2>&1"
 
 
 rule stage:

@@ -77,6 +77,23 @@ def join(
     print_summary(json_, summary)
 
 
+@shards_app.command("explain")
+def explain(
+    study: _Study,
+    part: Annotated[int, typer.Option("--part", min=0, help="Which part, from 0.")],
+    of: Annotated[int, typer.Option("--of", min=1, help="How many parts there are.")],
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Explain a part of the cases and controls; `leadlight run` joins the parts."""
+    from leadlight.study.shards import explain_part_of
+
+    set_quiet(quiet)
+    records = explain_part_of(study, part, of)
+    say(f"Part {part} of {of}: {records} records.")
+    print_summary(json_, {"part": part, "of": of, "records": records})
+
+
 @shards_app.command("convert")
 def convert(study: _Study, file: _File, quiet: Quiet = False, json_: Json = False) -> None:
     """Turn one BGEN or VCF file into what the association reads."""

@@ -62,6 +62,11 @@ class PatientMoments:
         self._squares: Array = np.zeros(self._shape)
         self._open: dict[str, _OpenPatient] = {}
 
+    @property
+    def records_of(self) -> Mapping[str, int]:
+        """Patient to the number of records that will be added or skipped."""
+        return self._records_of
+
     def add(self, patient_id: str, value: npt.NDArray[np.floating[Any]]) -> None:
         """Add one record's value; NaN elements are left out.
 

@@ -6,12 +6,9 @@ weights, whose relevance is averaged and not kept. Memory does not grow with the
 kB per record, class and network are held at the end for the tables.
 """
 
-import ctypes
 import dataclasses
 import hashlib
 import json
-import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,15 +29,17 @@ from leadlight.errors import LeadlightError
 from leadlight.explain import findings, relevance_store
 from leadlight.explain.averages import PatientMoments
 from leadlight.explain.beats import BeatWindow
-from leadlight.explain.checkpoint import Checkpoint, is_ready
+from leadlight.explain.checkpoint import PARTS, Checkpoint, is_ready
 from leadlight.explain.findings import RANDOM, TRAINED
 from leadlight.explain.folding import fold_batch_norm
 from leadlight.explain.integrated_gradients import Precision
+from leadlight.explain.memory import give_back_freed_memory, peak_memory_mb
 from leadlight.explain.one_pass import (
     BEAT_FIELDS,
     Cell,
     Settings,
     Work,
+    add_averages,
     batches,
     cell_prefix,
     explain_batch,
@@ -103,27 +102,24 @@ def explain_cohort(
         LeadlightError: there is no cohort, nothing to explain, results exist already, no record can
             be given to the model, or another process explains this study.
     """
-    cohort = open_cohort(study)
-    settings = Settings(
-        tuple(classes), control, min_held_out, most_per_group, tolerance, max_steps, precision,
-        window or BeatWindow(), random_control, seed,
-    )  # fmt: skip
-    selection = select_records(
-        cohort.records, model, classes=settings.classes, control=control, rows=rows,
-        min_held_out=min_held_out, most_per_group=most_per_group, seed=seed,
+    asked = _ask(
+        study, model, classes=classes, control=control, rows=rows, min_held_out=min_held_out,
+        most_per_group=most_per_group, tolerance=tolerance, max_steps=max_steps,
+        precision=precision, window=window, random_control=random_control, seed=seed,
     )  # fmt: skip
     if not is_ready(study):
         _refuse_overwrite(study, overwrite)
     started = time.monotonic()
-    checkpoint = Checkpoint(study, _key(cohort, model, selection, settings))
+    checkpoint = Checkpoint(study, asked.key)
     try:
         if not checkpoint.ready:
             _refuse_overwrite(study, overwrite)
-            work = _prepare_work(cohort, model, selection, settings, memory_mb, checkpoint)
-            _explain_shards(work, checkpoint)
+            work = _prepare_work(asked, memory_mb, checkpoint)
+            _take_parts(work, asked.key, checkpoint)
+            _explain_shards(work, checkpoint, range(asked.n_shards))
             run = {
                 "seconds": round(time.monotonic() - started, 1),
-                "peak_memory_mb": _peak_memory_mb(),
+                "peak_memory_mb": peak_memory_mb(),
                 "memory_mb": memory_mb,
                 "threads": torch.get_num_threads(),
             }
@@ -135,19 +131,117 @@ def explain_cohort(
     return ExplainSummary(study / "findings", summary)
 
 
+def explain_part(
+    study: Path, model: Model, part: int, parts: int, *, memory_mb: float = 256.0, **options: Any
+) -> int:
+    """Explain one of several parts of the records that `explain_cohort` would explain.
+
+    Parts can be explained at the same time, on different machines. `explain_cohort` with the same
+    options then takes what they did, does what is missing, and writes the findings; averages are
+    merged, so they may differ in the last digits from those of one run.
+
+    Args:
+        study: folder with a cohort whose records have labels.
+        model: from `models.load_model`.
+        part: which, from 0; `parts`: of how many.
+        memory_mb: bound on one pass through the network.
+        options: as `explain_cohort` takes them.
+
+    Returns:
+        How many records the part has.
+
+    Raises:
+        LeadlightError: as `explain_cohort`, or there is no such part.
+    """
+    if not 0 <= part < parts:
+        raise LeadlightError(f"There are parts 0 to {parts - 1}; {part} is none.")
+    asked = _ask(study, model, **options)
+    first, last = (asked.n_shards * at // parts for at in (part, part + 1))
+    name = f"{first:05d}-{last:05d}"
+    checkpoint = Checkpoint(study, {**asked.key, "shards": [first, last]}, name)
+    try:
+        if first + checkpoint.n_shards < last:
+            work = _prepare_work(asked, memory_mb, checkpoint)
+            _explain_shards(work, checkpoint, range(first, last))
+    finally:
+        checkpoint.release()
+    size = relevance_store.SHARD_RECORDS
+    return len(asked.selection.rows[first * size : last * size])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be explained, and the key of its numbers."""
+
+    cohort: Cohort
+    model: Model
+    settings: Settings
+    selection: Selection
+    key: Mapping[str, Any]
+
+    @property
+    def n_shards(self) -> int:
+        return -(-len(self.selection.rows) // relevance_store.SHARD_RECORDS)
+
+
+def _ask(
+    study: Path,
+    model: Model,
+    *,
+    classes: Sequence[str] = ("AF", "LBBB"),
+    control: str = NORMAL,
+    rows: Sequence[int] | None = None,
+    min_held_out: int = 20,
+    most_per_group: int | None = None,
+    tolerance: float = 0.02,
+    max_steps: int = 54,
+    precision: Precision = "float32",
+    window: BeatWindow | None = None,
+    random_control: bool = True,
+    seed: int = 0,
+) -> _Asked:
+    """Choose the records; arguments as `explain_cohort` takes them."""
+    cohort = open_cohort(study)
+    settings = Settings(
+        tuple(classes), control, min_held_out, most_per_group, tolerance, max_steps, precision,
+        window or BeatWindow(), random_control, seed,
+    )  # fmt: skip
+    selection = select_records(
+        cohort.records, model, classes=settings.classes, control=control, rows=rows,
+        min_held_out=min_held_out, most_per_group=most_per_group, seed=seed,
+    )  # fmt: skip
+    key = _key(cohort, model, selection, settings)
+    return _Asked(cohort, model, settings, selection, json.loads(json.dumps(key)))
+
+
+def _take_parts(work: Work, key: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Take over, behind what is done, the parts that were explained apart and are whole."""
+    folder = checkpoint.study / PARTS
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        first, last = (int(word) for word in place.name.split("-"))
+        if first != checkpoint.n_shards or first == last:
+            continue
+        part = Checkpoint(checkpoint.study, {**key, "shards": [first, last]}, place.name)
+        try:
+            if first + part.n_shards != last:
+                continue
+            for shard in range(first, last):
+                relevance_store.copy_shard(part.store, checkpoint.store, shard)
+            add_averages(work, part.averages)
+            checkpoint.commit(part.shards(), saved_averages(work))
+        finally:
+            part.release()
+
+
 def _refuse_overwrite(study: Path, overwrite: bool) -> None:
     for result in (study / "relevance.zarr", study / "findings" / "summary.json"):
         refuse_overwrite(result, overwrite)
 
 
-def _prepare_work(
-    cohort: Cohort,
-    model: Model,
-    selection: Selection,
-    settings: Settings,
-    memory_mb: float,
-    checkpoint: Checkpoint,
-) -> Work:
+def _prepare_work(asked: _Asked, memory_mb: float, checkpoint: Checkpoint) -> Work:
+    cohort, model, settings, selection = (
+        asked.cohort, asked.model, asked.settings, asked.selection,
+    )  # fmt: skip
     spec = model.card.input
     offsets = settings.window.offsets(spec.rate_hz)
     networks = {TRAINED: model.network}
@@ -197,12 +291,14 @@ def _prepare_work(
     return Work(cohort, model, networks, selection, settings, memory_mb, members, moments, counts)
 
 
-def _explain_shards(work: Work, checkpoint: Checkpoint) -> None:
+def _explain_shards(work: Work, checkpoint: Checkpoint, shards: range) -> None:
+    """Explain those of `shards` that are not done."""
     size = relevance_store.SHARD_RECORDS
     rows = work.selection.rows
-    with bar("Explaining records", len(rows)) as progress:
-        progress.step(min(len(rows), checkpoint.n_shards * size))
-        for shard in range(checkpoint.n_shards, -(-len(rows) // size)):
+    todo = shards[checkpoint.n_shards :]
+    with bar("Explaining records", len(rows[shards.start * size : shards.stop * size])) as progress:
+        progress.step(len(rows[shards.start * size : todo.start * size]))
+        for shard in todo:
             part = rows[shard * size : (shard + 1) * size]
             spec = work.model.card.input
             kept = np.full(
@@ -217,8 +313,8 @@ def _explain_shards(work: Work, checkpoint: Checkpoint) -> None:
                 progress.step(len(recordings))
             relevance_store.write_shard(checkpoint.store, shard, kept)
             table = pl.DataFrame(tables, schema=findings.ROWS_SCHEMA)
-            checkpoint.commit(table, saved_averages(work))
-            _give_back_freed_memory()
+            checkpoint.commit([table], saved_averages(work))
+            give_back_freed_memory()
 
 
 def _calibration(cohort: Cohort, model: Model, selection: Selection) -> Iterator[torch.Tensor]:
@@ -291,24 +387,3 @@ def _key(cohort: Cohort, model: Model, selection: Selection, settings: Settings)
         "card": model.card.model_dump(mode="json"),
         "settings": dataclasses.asdict(settings),
     }
-
-
-def _give_back_freed_memory() -> None:
-    """Let glibc return what was freed: it keeps the most that each of its threads ever used.
-
-    Without it the process grows over the first few hundred records by some hundred megabytes.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-        if trim is not None:
-            trim(0)
-
-
-def _peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not tell.
-
-    Not getrusage: what a process starts from there is the size of the one that started it.
-    """
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.is_file() else None
-    return round(int(found[1]) / 1024, 1) if found else None

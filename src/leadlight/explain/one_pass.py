@@ -146,6 +146,19 @@ def saved_averages(work: Work) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
+def add_averages(work: Work, saved: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Take in the averages that a part of the same records saved."""
+    for cell, moments in work.moments.items():
+        state = {
+            key.removeprefix(cell_prefix(cell)): value
+            for key, value in saved.items()
+            if key.startswith(cell_prefix(cell))
+        }
+        beats, records = state.pop("counts").tolist()
+        work.counts[cell].update(beats=beats, records=records)
+        moments.merge(moments.from_state(state, moments.records_of))
+
+
 def _add_beats(
     work: Work,
     network: str,

@@ -6,6 +6,7 @@ kept (relative error below 0.05 %, far below what integrated gradients are good 
 some four times smaller under zstd with bit shuffle.
 """
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,14 @@ def write_shard(store: Path, shard: int, relevance: npt.NDArray[np.float32]) -> 
     first = shard * SHARD_RECORDS
     array[first : first + relevance.shape[0]] = rounded(relevance)
     sync(store / "relevance" / "c" / str(shard))
+
+
+def copy_shard(source: Path, store: Path, shard: int) -> None:
+    """Copy one shard's file from a store of the same records, where it holds anything."""
+    have, copy = (place / "relevance" / "c" / str(shard) for place in (source, store))
+    if have.is_dir():
+        shutil.copytree(have, copy, dirs_exist_ok=True)
+        sync(copy)
 
 
 def finish_store(

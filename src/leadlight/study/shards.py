@@ -24,8 +24,8 @@ from leadlight.errors import LeadlightError
 from leadlight.locking import only_one
 from leadlight.progress import say
 from leadlight.study.running import LOCK, note_done, open_study_file, run_study
-from leadlight.study.stages import card_of
-from leadlight.study.study_file import StudyFile
+from leadlight.study.stages import card_of, explain_settings
+from leadlight.study.study_file import ClassifySection, StudyFile
 
 FOLDER, PLAN, DONE = "shards", "plan.json", "shard.json"
 # Stages that look at one recording at a time, as the study file names them.
@@ -182,6 +182,26 @@ def join_shards(path: Path, *, workers: int | None = None) -> dict[str, Any]:
         note_done(path, BY_RECORD)
     rejects = pl.scan_parquet(folder / "rejects.parquet").select(pl.len()).collect().item()
     return {"shards": len(parts), "records": records, "rejected": rejects}
+
+
+def explain_part_of(path: Path, part: int, parts: int) -> int:
+    """Explain one of several parts of a study's cases and controls; how many records it has.
+
+    `leadlight run --only explain` takes what the parts did and writes the findings.
+
+    Raises:
+        LeadlightError: the study file has no [explain], or whatever `explain_part` refuses.
+    """
+    from leadlight.classify.models import load_model
+    from leadlight.explain.cohort import explain_part
+
+    path, file, folder = open_study_file(path)
+    if file.explain is None:
+        raise LeadlightError(f"{path.name} has no [explain].")
+    model = load_model(card_of(path.parent, (file.classify or ClassifySection()).model))
+    return explain_part(
+        folder, model, part, parts, memory_mb=file.explain.memory_mb, **explain_settings(file)
+    )
 
 
 def _write_shard(shard: Path, file: StudyFile, base: Path, files: Sources, rows: slice) -> None:

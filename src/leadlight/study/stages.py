@@ -182,10 +182,8 @@ def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         from leadlight.explain.cohort import explain_cohort
 
         explain_cohort(
-            folder, load_model(card_of(base, model)), classes=tuple(section.classes),
-            control=section.control, most_per_group=section.most_per_group,
-            tolerance=section.tolerance, memory_mb=section.memory_mb, seed=file.study.seed,
-            overwrite=overwrite,
+            folder, load_model(card_of(base, model)), **explain_settings(file),
+            memory_mb=section.memory_mb, overwrite=overwrite,
         )  # fmt: skip
 
     return Stage(
@@ -193,6 +191,19 @@ def _explain(file: StudyFile, base: Path, folder: Path) -> Stage | None:
         _card_input(base, model), (folder / "findings", folder / "relevance.zarr"),
         ("import", "classify"), run, explained, ((folder / "classify", "classify"),),
     )  # fmt: skip
+
+
+def explain_settings(file: StudyFile) -> dict[str, Any]:
+    """What decides the numbers of an explanation, as `explain_cohort` takes it."""
+    section = file.explain
+    assert section is not None
+    return {
+        "classes": tuple(section.classes),
+        "control": section.control,
+        "most_per_group": section.most_per_group,
+        "tolerance": section.tolerance,
+        "seed": file.study.seed,
+    }
 
 
 def _latent(file: StudyFile, base: Path, folder: Path) -> Stage | None:
