@@ -19,7 +19,7 @@ from leadlight.study.stages import (
 from leadlight.study.study_file import GwasSection, StudyFile
 
 FOLDER = "gwas-parts"
-CACHE = "genotypes"  # in `gwas/`: files of other formats, turned into what is read
+CACHE = ".genotypes"  # in `gwas/`: files of other formats, turned into what is read
 
 
 @dataclass(frozen=True)
