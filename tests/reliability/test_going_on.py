@@ -151,3 +151,29 @@ def test_a_simulation_cut_off_while_it_is_moved_loses_nothing(
 
 def test_the_comparison_takes_the_whole_run_for_whole(whole: Path) -> None:
     assert differences(whole / "study", whole / "study", finished=True) == []
+
+
+def test_what_a_killed_run_was_writing_is_no_result_to_the_page(
+    whole: Path, tmp_path: Path
+) -> None:
+    """A folder under way holds files of the right names; a dot leads its own."""
+    import shutil
+
+    from leadlight.report.explorer_data import explorer_data
+    from leadlight.report.results import read_results
+
+    study = tmp_path / "study"
+    shutil.copytree(whole / "study", study)
+    before = read_results(study), explorer_data(study)
+    for folder, name in (("classify", "leadlight-ecg-6"), ("latent", "leadlight-factors")):
+        half = study / folder / f".{name}.partial-0a1b2c-17"
+        shutil.copytree(study / folder / name, half)
+        for table in half.glob("*.parquet"):
+            table.write_bytes(table.read_bytes()[:100])
+    (study / "effects" / ".rs1.partial-0a1b2c-17").mkdir(parents=True)
+    (study / "effects" / ".rs1.partial-0a1b2c-17" / "summary.json").write_text("{")
+    after = read_results(study), explorer_data(study)
+    assert list(after[0].scores) == list(before[0].scores) == ["leadlight-ecg-6"]
+    assert after[0].predicted == before[0].predicted
+    assert before[1] is not None
+    assert after[1] == before[1]

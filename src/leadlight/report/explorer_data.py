@@ -33,7 +33,7 @@ _ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 def latent_folders(study: Path) -> list[Path]:
     """The factor models of a study that a page can decode: with factors and with the decoder."""
     wanted = (DECODER, ABOUT, FACTORS)
-    found = sorted((study / "latent").glob("*/"))
+    found = sorted((study / "latent").glob("[!.]*/"))
     return [folder for folder in found if all((folder / name).is_file() for name in wanted)]
 
 
@@ -217,7 +217,7 @@ def _choose_records(study: Path, known: pl.DataFrame) -> dict[str, str]:
     if known.height:
         nearest = known.sort("distance", "record_id")["record_id"][0]
         chosen.setdefault(nearest, "the record nearest to the mean beat")
-    for path in sorted((study / "classify").glob("*/probabilities.parquet"))[:1]:
+    for path in sorted((study / "classify").glob("[!.]*/probabilities.parquet"))[:1]:
         table = pl.read_parquet(path).join(known.select("record_id"), on="record_id")
         for name in table.columns[1:]:
             best = table.drop_nulls(name).sort(name, "record_id", descending=[True, False])
@@ -260,7 +260,7 @@ def _effect_folders(study: Path) -> list[Path]:
     if (home / "cards.parquet").is_file():
         cards = pl.read_parquet(home / "cards.parquet")["card"].drop_nulls()
         listed = [home / card.partition("/")[0] for card in cards]
-    others = [one.parent for one in sorted(home.glob("*/summary.json"))]
+    others = [one.parent for one in sorted(home.glob("[!.]*/summary.json"))]
     return [*listed, *(one for one in others if one not in listed)]
 
 
