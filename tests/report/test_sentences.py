@@ -82,10 +82,14 @@ def test_the_rise_with_probability_is_told_as_an_identity() -> None:
             "class": ["AF"] * 8, "model": ["trained"] * 4 + ["random"] * 4,
             "probability": [0.1, 0.2, 0.3, 0.4, 0.51, 0.52, 0.53, 0.54],
             "mean_relevance": [1.0, 2.0, 3.0, 4.0, 0.01, 0.02, 0.03, 0.04],
-            "completeness_error": [0.01] * 8,
+            "completeness_error": [0.01, 0.01, 0.01, 3.0] * 2,
+            "logit": [1.0, 2.0, 3.0, -1.99] * 2, "baseline_logit": [-2.0] * 8,
+            "total_relevance": [3.03, 4.04, 5.05, 0.04] * 2,
         }
     )  # fmt: skip
     said = " ".join(identity_sentences(records, "AF"))
+    # Three hundred per cent of a hundredth: in logits the largest error is another record's.
+    assert "the largest in logits is 0.05" in said
     assert "1.000 under the trained network and 1.000 under random weights" in said
     assert "identity" in said
 

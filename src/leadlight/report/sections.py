@@ -190,7 +190,31 @@ def completeness_sentence(results: Results) -> str:
         for key, name in (("median", "median"), ("p90", "90th percentile"), ("max", "largest"))
         if isinstance(error.get(key), int | float)
     ]
-    return f"Completeness error: {', '.join(told)}." if told else ""
+    if not told:
+        return ""
+    said = f"Completeness error: {', '.join(told)}."
+    if results.records is not None:
+        said += _missing_logits(results.records)
+    return said
+
+
+def _missing_logits(records: pl.DataFrame) -> str:
+    """The largest error in logits: a share of next to nothing is large, however small it is."""
+    trained = records.filter(pl.col("model") == "trained")
+    change = pl.col("logit") - pl.col("baseline_logit")
+    found = trained.select(
+        error=(pl.col("total_relevance") - change).abs(),
+        change=change.abs(),
+        share=pl.col("completeness_error"),
+    ).drop_nulls()
+    if not found.height:
+        return ""
+    worst = found.sort("share", descending=True).row(0, named=True)
+    most = float(found["error"].to_numpy().max())
+    return (
+        f" In logits no record misses more than {number(most, 2)}; the largest "
+        f"share is of a logit that lies {number(worst['change'], 2)} from that of the zero input."
+    )
 
 
 def _counted(reasons: list[str]) -> list[tuple[str, int]]:
