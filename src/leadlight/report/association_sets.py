@@ -1,10 +1,8 @@
 """The associations of a study: which sets of traits there are, of whom, and how calibrated."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +11,7 @@ from scipy.special import chdtri
 
 from leadlight.errors import LeadlightError
 from leadlight.genetics.inflation import MEDIAN_CHI_SQUARED, Inflation, genomic_inflation
+from leadlight.report.results import facts_of
 
 P_COLUMN = "neg_log_10_p_value"
 _NOT_TRAITS = {"joint", "components", "background"}
@@ -93,7 +92,7 @@ def _inflation(path: Path, _made_ns: int) -> Inflation | None:
 
 
 def _set(folder: Path) -> AssociationSet | None:
-    summary, made = (_json(folder / name) for name in ("summary.json", "provenance.json"))
+    summary, made = (facts_of(folder / name) for name in ("summary.json", "provenance.json"))
     named = [str(name) for name in summary.get("traits", {})]
     tables = {name: folder / f"{name}.parquet" for name in named}
     tables = {name: path for name, path in tables.items() if path.is_file()}
@@ -113,11 +112,3 @@ def _set(folder: Path) -> AssociationSet | None:
         summary.get("people", {}).get("people analysed"),
         max(counts) if counts else None, transform == "rank-normal",
     )  # fmt: skip
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

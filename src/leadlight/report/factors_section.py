@@ -1,7 +1,5 @@
 """What the page says of factors: what each follows and does, and how they lie in these people."""
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from leadlight.errors import LeadlightError
 from leadlight.report.effect_panels import WORDS
 from leadlight.report.factor_words import spoken
 from leadlight.report.heat import HeatMap, heat_map
+from leadlight.report.results import facts_of, first_card
 from leadlight.report.sentences import number, with_interval
 
 # Measurements that the map shows and effects are told of.
@@ -211,7 +210,7 @@ def _errors(factors: Factors) -> list[str]:
                 f"Drawn again from its factors, a record's beat is off by {middle:.1f} µV (root "
                 f"mean square; median record, 5th to 95th percentile {low:.1f} to {high:.1f})."
             )
-    summary = _json(factors.home / "evaluation" / "summary.json")
+    summary = facts_of(factors.home / "evaluation" / "summary.json")
     if "mae_uv" in summary:
         told = (
             f"On {summary['records']:,} records of people whom the model was not fitted to, the "
@@ -316,18 +315,4 @@ def _card(home: Path) -> dict[str, Any]:
     """The model's card as the study keeps it, else as it ships; read here without the network's
     library, which takes seconds to load."""
     shipped = Path(leadlight.__file__).parent / "latent" / "shipped" / home.name
-    for path in (home / "card.toml", shipped / "card.toml"):
-        if path.is_file():
-            try:
-                return tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-                continue
-    return {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return first_card([home / "card.toml", shipped / "card.toml"])

@@ -158,6 +158,26 @@ def read_table(path: Path, columns: Sequence[str]) -> pl.DataFrame | None:
     return table
 
 
+def facts_of(path: Path) -> dict[str, Any]:
+    """A JSON table that a page can do without; empty where there is none or it cannot be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def first_card(paths: Sequence[Path]) -> dict[str, Any]:
+    """The first of some cards that is there and can be read, as plain tables; else empty."""
+    for path in paths:
+        if path.is_file():
+            try:
+                return tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+                continue
+    return {}
+
+
 def _open_relevance(path: Path) -> xr.Dataset:
     try:
         dataset: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None)
@@ -193,17 +213,13 @@ def _card(study: Path, model: str) -> dict[str, Any]:
     if not model or "/" in model or "\\" in model or model.startswith("."):
         return {}
     shipped = Path(leadlight.__file__).parent / "classify" / "shipped"
-    for path in (
-        study / "findings" / "card.toml",
-        study / "classify" / model / "card.toml",
-        shipped / model / "card.toml",
-    ):
-        if path.is_file():
-            try:
-                return tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-                continue
-    return {}
+    return first_card(
+        [
+            study / "findings" / "card.toml",
+            study / "classify" / model / "card.toml",
+            shipped / model / "card.toml",
+        ]
+    )
 
 
 def _find(summary: dict[str, Any], key: str) -> Any:

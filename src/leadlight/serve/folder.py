@@ -1,6 +1,5 @@
 """What a study folder holds, looked up anew whenever files have changed."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import polars as pl
 
 from leadlight.errors import LeadlightError
 from leadlight.report.association_sets import AssociationSet, association_sets
+from leadlight.report.results import facts_of
 from leadlight.serve.explaining import Explainer
 from leadlight.serve.refusals import Busy, NotThere, Refusal
 from leadlight.serve.remembered import Memory, stamp_of
@@ -75,7 +75,7 @@ class StudyFolder:
 
     def explained_model(self) -> str:
         """The model of `relevance.zarr`; empty where nothing was explained."""
-        said = read_json(self.path / "findings" / "summary.json")
+        said = facts_of(self.path / "findings" / "summary.json")
         settings = said.get("settings")
         for where in (said, settings if isinstance(settings, dict) else {}):
             if isinstance(where.get("model"), str):
@@ -122,15 +122,6 @@ def open_study(path: Path) -> StudyFolder:
             advice=f"Import recordings first: leadlight import FILES... --study {path}",
         )
     return study
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A table of JSON; empty where there is none or it cannot be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def unmoved(study: StudyFolder, paths: list[Path], work: Any, *arguments: Any) -> Any:
