@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 from study_to_serve import FACTORS, HOSTILE, write_served_study
 
-from leadlight.serve.server import served
+from leadlight.serve.server import leading_page, served
 
 PAGES = (
     "/study", "/records?size=25&label=AF", "/records/plain001", "/factors",
@@ -204,12 +204,14 @@ def test_the_manhattan_plot_stands_on_the_loci_page_and_its_table_leads_on(visit
 @pytest.mark.slow
 def test_a_record_is_explained_on_demand(visit):
     page = visit("/records/plain005")
-    page.get_by_role("button", name="SB", exact=True).click()
+    button = page.get_by_role("button", name="SB", exact=True)
+    button.click()
     page.wait_for_selector("text=are running", timeout=30_000)
-    page.wait_for_function(
-        "Leadlight.data('record').classes.some((one) => one.name === 'SB' && one.relevance)",
-        timeout=120_000,
-    )
+    # The page comes again with the answer, and then there is nothing left to ask for.
+    button.wait_for(state="detached", timeout=120_000)
+    page.wait_for_load_state("load")
+    classes = page.evaluate("Leadlight.data('record').classes")
+    assert [one["name"] for one in classes if one["relevance"]] == ["SB"]
     assert json.loads(page.text_content("#data-explain"))["can"].count("SB") == 0
     assert page.console_errors == []
 
@@ -219,3 +221,10 @@ def test_an_address_with_a_hostile_question_is_text(visit):
     assert page.input_value("input[name=search]") == "<img src=x onerror=alert(1)>"
     assert page.locator("main img").count() == 0
     assert page.console_errors == []
+
+
+def test_a_link_of_another_page_leads_in_too(running, open_page, tmp_path):
+    """As from a terminal in a browser, or from the page that `--open` opens."""
+    page = open_page(leading_page(running.url))
+    page.wait_for_url(f"http://127.0.0.1:{running.port}/study")
+    assert page.inner_text("h1") == "a-study"

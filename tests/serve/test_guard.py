@@ -49,6 +49,15 @@ def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(ask, running
     assert ask("/study", token=False, Cookie=cookie.partition(";")[0]).status == 200
 
 
+def test_from_another_site_a_page_of_ours_leads_on(ask, running):
+    reply = ask(f"/?token={running.token}", token=False, Sec_Fetch_Site="cross-site",
+                Sec_Fetch_Mode="navigate")  # fmt: skip
+    assert reply.status == 200
+    assert "SameSite=Strict" in reply.headers["Set-Cookie"]
+    assert 'content="0; url=/"' in reply.text
+    assert running.token not in reply.text
+
+
 def test_every_run_has_secrets_of_its_own():
     one, two = Pass(), Pass()
     assert len({one.token, two.token, one.session, two.session}) == 4

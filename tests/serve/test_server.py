@@ -8,14 +8,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from leadlight.cli.app import app
 from leadlight.errors import LeadlightError
+from leadlight.serve import server
 from leadlight.serve.folder import open_study
-from leadlight.serve.server import Bounds, bind, serve_study, served
+from leadlight.serve.server import Bounds, Running, bind, serve_study, served
 
 
 def test_ctrl_c_stops_it_with_exit_code_0(served_study):
@@ -41,6 +43,26 @@ def test_it_stops_by_itself_when_nobody_asks(served_study):
     why = serve_study(served_study, bounds=Bounds(idle_minutes=0.01))
     assert "nobody asked" in why
     assert 0.5 < time.monotonic() - began < 30
+
+
+def test_the_browser_is_not_started_with_the_token(served_study, monkeypatch):
+    opened: list[tuple[str, Path, int, str]] = []
+
+    def opens(address: str) -> None:
+        path = Path(urllib.request.url2pathname(address.removeprefix("file://")))
+        opened.append((address, path, path.stat().st_mode & 0o777, path.read_text()))
+
+    said: list[Running] = []
+    monkeypatch.setattr(server.webbrowser, "open", opens)
+    serve_study(
+        served_study, open_browser=True, bounds=Bounds(idle_minutes=0.02),
+        say=lambda running, _: said.append(running),
+    )  # fmt: skip
+    [(address, path, mode, text)] = opened
+    assert said[0].token not in address
+    assert said[0].url in text
+    assert mode == 0o600
+    assert not path.exists()
 
 
 def test_a_port_that_is_taken_is_one_line(served_study):

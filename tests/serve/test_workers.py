@@ -90,6 +90,18 @@ def test_what_is_remembered_is_made_once_and_again_when_files_change():
     assert memory.get("a", (2,), make) == 5  # pushed out by two others
 
 
+def test_what_takes_long_to_make_does_not_hold_who_else_wants_it():
+    memory, go = Memory(2, wait_s=0.05), threading.Event()
+    maker = threading.Thread(target=memory.get, args=("a", (1,), lambda: go.wait(10)))
+    maker.start()
+    time.sleep(0.05)
+    with pytest.raises(Busy, match="worked out"):
+        memory.get("a", (1,), lambda: False)
+    go.set()
+    maker.join()
+    assert memory.get("a", (1,), lambda: False) is True
+
+
 def test_what_could_not_be_made_is_tried_again():
     memory, asked = Memory(2), []
 

@@ -99,8 +99,7 @@ def _guarding(
         if request.path == "/" and "token" in request.query:
             if not allowed.is_token(request.query["token"]):
                 return refused(403, _NEEDS_TOKEN)
-            response = web.Response(status=303, headers=Answer(b"").all_headers())
-            response.headers["Location"] = "/"
+            response = _let_in(request)
             response.set_cookie(cookie, allowed.session, httponly=True, samesite="Strict", path="/")
             return response
         by_cookie = allowed.is_session(request.cookies.get(cookie, ""))
@@ -123,6 +122,23 @@ def _guarding(
             activity.last = time.monotonic()
 
     return guarded
+
+
+def _let_in(request: web.Request) -> web.Response:
+    """The way from the address with the token to the one without.
+
+    Where a page of another site led here (a terminal in a browser, say), browsers would not send
+    the cookie to an address that they are sent on to, but they do where a page of ours leads there.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return _response(Answer(b"", status=303, headers={"Location": "/"}))
+    return _response(
+        Answer(
+            b'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Leadlight</title>'
+            b'<meta http-equiv="refresh" content="0; url=/"></head>'
+            b'<body><p><a href="/">Go on to the study</a></p></body></html>'
+        )
+    )
 
 
 _NEEDS_TOKEN = "This needs the address with the token that leadlight serve printed."

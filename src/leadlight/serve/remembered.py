@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from leadlight.serve.refusals import Busy
+
 Found = TypeVar("Found")
 Stamp = tuple[Hashable, ...]
 
@@ -27,15 +29,23 @@ def stamp_of(paths: Iterable[Path]) -> Stamp:
 
 
 class Memory:
-    """The last so many results. One thread makes a result, others that want it wait for it."""
+    """The last so many results. One thread makes a result, others that want it wait for it.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    They wait for a few seconds only: what takes longer to make must not hold all threads. Who asks
+    again later finds it made.
+    """
+
+    def __init__(self, most: int, wait_s: float = 5.0) -> None:
+        self._most, self._wait_s = most, wait_s
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[Stamp, threading.Lock, list[Any]]] = OrderedDict()
 
     def get(self, key: Hashable, stamp: Stamp, make: Callable[[], Found]) -> Found:
-        """What `make` gives; kept until the stamp differs or others have pushed it out."""
+        """What `make` gives; kept until the stamp differs or others have pushed it out.
+
+        Raises:
+            Busy: another thread has been making it for a while.
+        """
         with self._lock:
             held = self._kept.get(key)
             if held is None or held[0] != stamp:
@@ -44,8 +54,14 @@ class Memory:
             self._kept.move_to_end(key)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        with held[1]:
+        if not held[1].acquire(timeout=self._wait_s):
+            raise Busy(
+                "This is being worked out for the first time.", advice="Ask again in a few seconds."
+            )
+        try:
             if not held[2]:
                 held[2].append(make())
             found: Found = held[2][0]
             return found
+        finally:
+            held[1].release()

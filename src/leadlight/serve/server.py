@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -89,12 +90,36 @@ def serve_study(
         if say is not None:
             say(running, study)
         if open_browser:
+            led = leading_page(running.url)
+            leading.append(led)
             # Some browsers keep the terminal until they end.
-            threading.Thread(target=webbrowser.open, args=(running.url,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(led.as_uri(),), daemon=True).start()
 
-    return asyncio.run(
-        _serve(study, listening, bounds or Bounds(), started, asyncio.Event(), signals=True)
-    )
+    leading: list[Path] = []
+    try:
+        return asyncio.run(
+            _serve(study, listening, bounds or Bounds(), started, asyncio.Event(), signals=True)
+        )
+    finally:
+        for page in leading:
+            page.unlink(missing_ok=True)
+
+
+def leading_page(url: str) -> Path:
+    """A page that leads to an address and that only this user can read.
+
+    Everybody on a computer can see what programs were started with, so the address with the token
+    is not what the browser is started with.
+    """
+    number, name = tempfile.mkstemp(prefix="leadlight-", suffix=".html")  # for its owner only
+    with os.fdopen(number, "w", encoding="utf-8") as stream:
+        stream.write(
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Leadlight</title>'
+            f'<meta name="referrer" content="no-referrer">'
+            f'<meta http-equiv="refresh" content="0; url={url}"></head>'
+            f'<body><p><a href="{url}">To the study</a></p></body></html>'
+        )
+    return Path(name)
 
 
 @contextmanager
