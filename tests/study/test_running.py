@@ -197,7 +197,7 @@ def test_an_association_gets_one_row_per_person_and_is_not_done_twice(
         run_study(file)
     assert actions(file) == {"gwas": "go on", "loci": "run"}
     run_study(file)
-    assert asked == ["factors", "measurements", "measurements", "loci"]
+    assert asked == ["factors", "measurements", "measurements", "permuted", "loci"]
     assert set(actions(file).values()) == {"leave"}
 
 
