@@ -198,9 +198,12 @@ def test_rubbish_on_the_line_is_refused_and_the_server_lives(running, ask):
 
 def test_only_loopback_is_listened_on(running):
     assert running.bound[0] == "127.0.0.1"
+    table = Path("/proc/net/tcp")
+    if not table.is_file():
+        pytest.skip("this system does not list its sockets in /proc")
     listening = [
         line.split()[1]
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        for line in table.read_text().splitlines()[1:]
         if line.split()[3] == "0A" and line.split()[1].endswith(f":{running.port:04X}")
     ]
     assert listening == [f"0100007F:{running.port:04X}"]
