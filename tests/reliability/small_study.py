@@ -41,7 +41,6 @@ _QUICK = """\
 figures = false
 joint = false
 [loci]
-[report]
 """
 _WHOLE = """\
 transform = "none"
@@ -81,7 +80,7 @@ def write_inputs(folder: Path, people: int) -> None:
 def write_study_file(path: Path, inputs: Path, *, quick: bool, folder: str = "study") -> Path:
     """The study file at `path`, for inputs that may lie elsewhere.
 
-    quick: without effect, without figures and joint tests of the association.
+    quick: without effect and page, without figures and joint tests of the association.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = _BEGINNING + (_QUICK if quick else _WHOLE)
@@ -91,7 +90,7 @@ def write_study_file(path: Path, inputs: Path, *, quick: bool, folder: str = "st
 
 def stages(*, quick: bool) -> tuple[str, ...]:
     """The stages of the study file, in order."""
-    return tuple(name for name in STAGES if not (quick and name == "effect"))
+    return tuple(name for name in STAGES if not (quick and name in ("effect", "report")))
 
 
 def _write_genotypes(prefix: Path, sick: np.ndarray) -> None:

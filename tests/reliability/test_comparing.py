@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from comparing import differences
+from PIL import Image
 
 
 def cut(path: Path, share: float = 0.6) -> None:
@@ -29,13 +31,23 @@ def other_text(study: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"n_records_excluded": 999}))
 
 
+def picture(seed: int) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def other_picture(study: Path) -> None:
+    picture(1).save(study / "report" / "beat.png")
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (lambda s: cut(s / "records.parquet"), "records.parquet: cannot be read"),
         (lambda s: cut(s / "report" / "index.html"), "report/index.html: another page"),
         (lambda s: cut(s / "measure-provenance.json"), "measure-provenance.json: cannot be read"),
-        (lambda s: cut(next((s / "report" / "figures").glob("*.png")), 0.9), ".png: cannot be"),
+        (lambda s: cut(s / "report" / "beat.png", 0.9), "beat.png: cannot be"),
+        (other_picture, "beat.png: another picture"),
         (without_a_chunk, "cohort.zarr: other files"),
         (other_number, "measurements.parquet: the columns qrs_ms differ"),
         (other_text, "scores.json: differs: n_records_excluded"),
@@ -47,9 +59,14 @@ def other_text(study: Path) -> None:
 def test_a_fault_is_seen(
     whole: Path, tmp_path: Path, harm: Callable[[Path], object], said: str
 ) -> None:
-    study = tmp_path / "study"
-    shutil.copytree(whole / "study", study)
-    assert differences(study, whole / "study", finished=True) == []
+    study, reference = tmp_path / "study", tmp_path / "reference"
+    for copy, made_at in ((study, "2026-01-02 10:11"), (reference, "2026-03-04 05:06")):
+        shutil.copytree(whole / "study", copy)
+        (copy / "report").mkdir()
+        page = f"<html><p>Made at {made_at}.</p>{'words ' * 99}</html>"
+        (copy / "report" / "index.html").write_text(page)
+        picture(0).save(copy / "report" / "beat.png")
+    assert differences(study, reference, finished=True) == []
     harm(study)
-    found = differences(study, whole / "study", finished=True)
+    found = differences(study, reference, finished=True)
     assert any(said in fault for fault in found), found

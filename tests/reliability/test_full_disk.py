@@ -13,7 +13,7 @@ from leadlight.atomic import DiskFull, says_disk_full, told_when_full, written_w
 # All stages at more sizes: benchmarks/full_disk.py.
 @pytest.mark.parametrize(
     ("stage", "share"),
-    [("import", 0.4), ("measure", 0.0), ("classify", 0.5), ("gwas", 0.3), ("report", 0.5)],
+    [("import", 0.4), ("measure", 0.0), ("classify", 0.5), ("gwas", 0.3)],
 )
 def test_a_full_disk_is_one_line_and_the_stage_goes_on_when_there_is_room(
     runner: Runner, small_disk: Callable[[int], Path], whole: Path, tmp_path: Path,

@@ -17,7 +17,7 @@ from leadlight.study.study_file import StudyFile
 
 TEMPLATES = Path(__file__).parents[2] / "src" / "leadlight" / "study" / "templates"
 FAST = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 texts = st.one_of(

@@ -20,7 +20,7 @@ from leadlight.latent.card import read_card as read_latent_card
 
 SHIPPED = Path(__file__).parents[2] / "src" / "leadlight"
 FAST = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 SUMMARY = (
     "chromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\tstandard_error\t"

@@ -1,7 +1,6 @@
 """Two processes on one study: the second gets one line, the first is not disturbed."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +9,9 @@ from pathlib import Path
 import pytest
 from comparing import differences
 from runner import Runner
+
+from leadlight.errors import LeadlightError
+from leadlight.explain.checkpoint import Checkpoint
 
 STUDY = "STUDY"
 CASES = {
@@ -20,12 +22,6 @@ CASES = {
     ),
     "measure": ("measure", ("measure", "--study", STUDY), ".measure.lock"),
     "classify": ("classify", ("classify", "--study", STUDY), ".classify-leadlight-ecg-6.lock"),
-    "explain": (
-        "explain",
-        ("explain", "--study", STUDY, "--classes", "LBBB", "--most-per-group", "1",
-         "--tolerance", "0.5"),
-        ".explain.lock",
-    ),
     "gwas": (
         "loci",
         ("gwas", "--genotypes", "INPUTS/genotypes", "--phenotypes",
@@ -58,7 +54,6 @@ def test_the_second_of_two_is_told_in_one_line_and_the_first_ends_whole(
     assert len(told.strip().splitlines()) == 1
     assert first.wait() == 0, first.told()
     assert not (study / lock).exists()
-    shutil.rmtree(study / "report", ignore_errors=True)  # explain's shows less than a whole run's
     assert differences(study, whole / "study", finished=False) == []
 
 
@@ -66,3 +61,12 @@ def _put_in(word: str, names: dict[str, Path]) -> str:
     for name, path in names.items():
         word = word.replace(name, str(path))
     return word
+
+
+def test_two_explanations_of_one_study_are_not_made_at_once(tmp_path: Path) -> None:
+    first = Checkpoint(tmp_path, {"a": 1})
+    with pytest.raises(LeadlightError, match="Another run is explaining"):
+        Checkpoint(tmp_path, {"a": 1})
+    first.release()
+    Checkpoint(tmp_path, {"a": 1}).release()
+    assert [path.name for path in tmp_path.iterdir()] == [".explain.partial"]
