@@ -49,6 +49,7 @@ def answer(connection: socket.socket) -> None:
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(call["folder"])
+    os.umask(call["umask"])
     os.environ.clear()
     os.environ.update(call["environment"])
     sys.argv = ["leadlight", *call["arguments"]]

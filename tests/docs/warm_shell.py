@@ -12,6 +12,7 @@ import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as line:
     line.connect({place!r})
     call = dict(arguments=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ))
+    call["umask"] = os.umask(0)
     socket.send_fds(line, [json.dumps(call).encode()], [0, 1, 2])
     code = line.recv(1)
 sys.exit(code[0] if code else "leadlight: the process died")
