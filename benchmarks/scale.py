@@ -24,6 +24,8 @@ from typing import Any
 
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 STAGES = ("measure", "classify", "explain", "latent", "gwas", "loci", "effect", "report")
+# What is no stage of a study that `leadlight run` does: making its people, joining its shards.
+OUTSIDE = ("simulate", "join")
 STUDY_FILE = """\
 [study]
 folder = "."
@@ -118,12 +120,14 @@ def study_of(folder: Path, people: int, variants: int, workers: int) -> list[dic
     return rows
 
 
-def rows_in(folder: Path) -> list[dict[str, Any]]:
-    """All rows that runs left, of unfinished sizes too."""
-    rows = []
-    for path in sorted(folder.glob("people-*/scale-rows.json")):
-        rows += json.loads(path.read_text())
-    return rows
+def rows_in(folders: list[Path]) -> list[dict[str, Any]]:
+    """All rows that runs left, of unfinished sizes too; of one stage and size the first."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("people-*/scale-rows.json")):
+            for row in json.loads(path.read_text()):
+                rows.setdefault((row["stage"], row["people"]), row)
+    return list(rows.values())
 
 
 def tables(rows: list[dict[str, Any]], target: int = 1_000_000) -> str:
@@ -139,21 +143,22 @@ def tables(rows: list[dict[str, Any]], target: int = 1_000_000) -> str:
         head = [title, *(f"{size:,}" for size in sizes), f"{target:,} (extrapolated)"]
         lines = [row_of(head), row_of(["---", *["---:"] * (len(sizes) + 1)])]
         totals = dict.fromkeys([*sizes, target], 0.0)
-        for stage in ("simulate", *STAGES):
+        for stage in (*OUTSIDE, *STAGES):
             at = {size: found[stage, size][key] for size in sizes if (stage, size) in found}
+            at = {size: value for size, value in at.items() if value is not None}
             if not at:
                 continue
             far = extended(at, target, flat=stage == "explain")
             cells = [shown(at[size]) if size in at else "–" for size in sizes]
             lines.append(row_of([f"`{stage}`", *cells, "–" if far is None else shown(far)]))
-            if stage == "simulate":  # a study of one's own needs none
+            if stage in OUTSIDE:
                 continue
             for size in sizes:
                 totals[size] += at.get(size, float("nan"))
             totals[target] += float("nan") if far is None else far
         if key != "peak_mb":
             cells = ["–" if value != value else shown(value) for value in totals.values()]
-            lines.append(row_of(["all but `simulate`", *cells]))
+            lines.append(row_of(["all of `leadlight run`", *cells]))
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -188,7 +193,7 @@ def amount(megabytes: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, nargs="+", required=True)
     parser.add_argument("--people", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--variants", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
@@ -197,13 +202,14 @@ def main() -> None:
     if given.table:
         print(tables(rows_in(given.folder)))
         return
-    given.folder.mkdir(parents=True, exist_ok=True)
-    out = given.folder / "scale.json"
+    folder = given.folder[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "scale.json"
     rows = json.loads(out.read_text()) if out.exists() else []
     for people in given.people:
         if any(row["people"] == people for row in rows):
             continue
-        rows += study_of(given.folder, people, given.variants, given.workers)
+        rows += study_of(folder, people, given.variants, given.workers)
         out.write_text(json.dumps(rows, indent=1))
 
 

@@ -84,9 +84,8 @@ def effect_in_people(
     say(f"Reading the median beats of {len(people.rows):,} people.")
     people, beats = read_people_beats(study, people, len(exposure.groups))
     adjusted = adjust(people.exposure, people.covariates, exposure.name)
-    outcomes = [beats.scores.astype(np.float64)]
     latent, factors = _factors_of(study, model, people.record_ids)
-    found = regress(adjusted, outcomes[0])
+    found = regress(adjusted, beats.scores)
     direct = direct_difference(beats, found, seed=seed)
     shift: FactorShift | None = None
     decoded: DecodedShift | None = None
