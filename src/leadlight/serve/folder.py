@@ -40,12 +40,14 @@ class StudyFolder:
         path: the folder.
         memory: what was read of it and is still so: small things, many.
         large: the same for what takes megabytes.
+        recent: what was asked last and may be asked again.
         explainer: who explains records that were not explained before.
     """
 
     path: Path
     memory: Memory = field(default_factory=lambda: Memory(256))
     large: Memory = field(default_factory=lambda: Memory(12))
+    recent: Memory = field(default_factory=lambda: Memory(16))
     explainer: Explainer = field(default_factory=Explainer)
 
     @property

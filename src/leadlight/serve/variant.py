@@ -54,7 +54,7 @@ def variant(
     stamp = stamp_of([path for one in sets.values() for path in one.all_tables().values()])
     alleles = (effect_allele, other_allele)
     key = ("variant", place, alleles)
-    return study.memory.get(key, stamp, lambda: _variant(study, sets, place, alleles))
+    return study.recent.get(key, stamp, lambda: _variant(study, sets, place, alleles))
 
 
 def _variant(
