@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadlight.errors import LeadlightError
-from leadlight.study.running import note_done, open_study_file
-from leadlight.study.stages import (
+from leadlight.study.genetic_stages import (
     association_settings,
     phenotypes_of,
     variant_filter,
     write_traits,
 )
+from leadlight.study.running import note_done, open_study_file
 from leadlight.study.study_file import GwasSection, StudyFile
 
 FOLDER = "gwas-parts"

@@ -21,7 +21,8 @@ from leadlight.atomic import told_when_full, write_json
 from leadlight.errors import LeadlightError
 from leadlight.locking import in_turn, only_one
 from leadlight.progress import say
-from leadlight.study.stages import Stage, stages_of
+from leadlight.study.stage import Stage
+from leadlight.study.stages import stages_of
 from leadlight.study.study_file import StudyFile, read_study_file
 
 STATE = "run.json"

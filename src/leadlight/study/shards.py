@@ -24,7 +24,8 @@ from leadlight.errors import LeadlightError
 from leadlight.locking import only_one
 from leadlight.progress import say
 from leadlight.study.running import LOCK, note_done, open_study_file, run_study
-from leadlight.study.stages import card_of, explain_settings
+from leadlight.study.stage import card_of
+from leadlight.study.stages import explain_settings
 from leadlight.study.study_file import ClassifySection, StudyFile
 
 FOLDER, PLAN, DONE = "shards", "plan.json", "shard.json"
