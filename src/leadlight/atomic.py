@@ -73,6 +73,9 @@ def put_in_place(made: Path, final: Path) -> None:
     A folder cannot be replaced in one step: the old one is moved aside first and removed last, so
     that the name stands for all of the old, for nothing, or for all of the new.
     """
+    if made.suffix == ".zarr":  # what zarr itself was writing when an earlier run was killed
+        for path in list(made.rglob("*.partial")):
+            path.unlink()
     before = None
     if final.is_dir() and not final.is_symlink():
         before = _beside(final, "before")

@@ -109,7 +109,7 @@ class Runner:
 
     def close(self) -> None:
         self._pipe(self._server.stdin).close()
-        self._server.wait(timeout=10)
+        self._server.wait(timeout=120)
         self._logs.cleanup()
 
     def _ended(self, said: dict[str, Any]) -> None:
