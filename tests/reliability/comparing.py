@@ -19,6 +19,7 @@ from PIL import Image
 # What a run says of itself, not of its result.
 _OF_THE_RUN = {"made_at", "seconds", "peak_memory_mb", "threads", "workers", "memory_mb"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)?")
+_WORKERS = re.compile(r"&#34;workers&#34;: \d+")  # in the provenance that a page shows
 _STATE = "run.json"
 
 
@@ -75,7 +76,7 @@ def _compare(path: Path, other: Path) -> str:
             same = np.array_equal(np.asarray(one), np.asarray(two))
         return "" if same else "another picture"
     if path.suffix == ".html":
-        one, two = (_TIME.sub("", p.read_text(encoding="utf-8")) for p in (path, other))
+        one, two = (_WORKERS.sub("", _TIME.sub("", p.read_text("utf-8"))) for p in (path, other))
         if one == two:
             return ""
         at = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), -1)
