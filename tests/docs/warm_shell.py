@@ -26,7 +26,7 @@ class WarmShell:
     programs: Path
     server: "subprocess.Popen[bytes]"
 
-    def run(self, text: str, folder: Path, around: dict[str, str], *, seconds: float = 240) -> str:
+    def run(self, text: str, folder: Path, around: dict[str, str], *, seconds: float = 600) -> str:
         """What the block printed to its standard output; `around` joins its environment.
 
         Raises:
