@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,8 @@ MODULES = (
     "leadlight.report.association_figures", "leadlight.study.running",
 )  # fmt: skip
 
+# What a process does to names on the disk.
+STEPS = ("rename", "replace", "unlink", "rmdir", "mkdir")
 # Threads that imports start and that a fork does not hurt: allocators see to their own locks, and
 # Polars's cleaner of spilled tables has nothing to do.
 FORK_SAFE = {"jemalloc_bg_thd", "polars-ooc-clea"}
@@ -52,7 +55,10 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL to it and to every process that it started."""
-        os.killpg(self.pid, signal.SIGKILL)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it is so new that it has no group of its own yet
+            os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
     def told(self) -> str:
@@ -77,11 +83,17 @@ class Runner:
         self._count = 0
         self._said(self._pipe(self._server.stdout).readline())
 
-    def start(self, *words: str | Path, cwd: Path | None = None) -> Command:
-        """Begin `leadlight WORDS`."""
+    def start(
+        self, *words: str | Path, cwd: Path | None = None, killed_before: int | None = None
+    ) -> Command:
+        """Begin `leadlight WORDS`.
+
+        killed_before: the process kills itself before its so-many-th step on the disk (see STEPS).
+        """
         self._count += 1
         log = Path(self._logs.name) / f"{self._count}.log"
-        order = {"argv": [str(word) for word in words], "log": str(log)}
+        order: dict[str, Any] = {"argv": [str(word) for word in words], "log": str(log)}
+        order["killed_before"] = killed_before
         order["cwd"] = str(cwd or Path.cwd())
         stdin = self._pipe(self._server.stdin)
         stdin.write(json.dumps(order) + "\n")
@@ -180,6 +192,8 @@ def _start(order: dict[str, Any]) -> None:
         os.dup2(nothing, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        if order["killed_before"] is not None:
+            _kill_before(order["killed_before"])
         code = _run(order["argv"])
     except BaseException:
         traceback.print_exc()
@@ -187,6 +201,24 @@ def _start(order: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _kill_before(step: int) -> None:
+    """Have this process die instead of doing its step-th renaming, removing or making."""
+    done = 0
+
+    def dying(sound: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*arguments: Any, **named: Any) -> Any:
+            nonlocal done
+            if done >= step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            return sound(*arguments, **named)
+
+        return take
+
+    for name in STEPS:
+        setattr(os, name, dying(getattr(os, name)))
 
 
 def _run(words: list[str]) -> int:
