@@ -24,6 +24,7 @@ from typing import Any
 
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 STAGES = ("measure", "classify", "explain", "latent", "gwas", "loci", "effect", "report")
+BY_RECORD = ("simulate", "measure", "classify")
 # What is no stage of a study that `leadlight run` does: making its people, joining its shards.
 OUTSIDE = ("simulate", "join")
 STUDY_FILE = """\
@@ -148,7 +149,11 @@ def tables(rows: list[dict[str, Any]], target: int = 1_000_000) -> str:
             at = {size: value for size, value in at.items() if value is not None}
             if not at:
                 continue
-            far = extended(at, target, flat=stage == "explain")
+            # Fixed costs weigh in small studies: only what is linear from the start is drawn on
+            # from there.
+            linear = key != "peak_mb" and stage in BY_RECORD
+            used = at if linear else {size: value for size, value in at.items() if size >= 10_000}
+            far = extended(used, target, flat=stage == "explain")
             cells = [shown(at[size]) if size in at else "–" for size in sizes]
             lines.append(row_of([f"`{stage}`", *cells, "–" if far is None else shown(far)]))
             if stage in OUTSIDE:
@@ -166,7 +171,7 @@ def tables(rows: list[dict[str, Any]], target: int = 1_000_000) -> str:
 def extended(at: dict[int, float], target: int, *, flat: bool) -> float | None:
     """The straight line through the two largest sizes, at `target`; never below the largest."""
     sizes = sorted(at)
-    if flat:
+    if flat and sizes:
         return at[sizes[-1]]
     if len(sizes) < 2:
         return None

@@ -14,6 +14,14 @@ import polars as pl
 import torch
 
 from leadlight.atomic import refuse_overwrite
+from leadlight.classify.distributed import (
+    Place,
+    average_gradients,
+    joined,
+    own_checkpoints,
+    remove_checkpoints,
+    wait_for_all,
+)
 from leadlight.classify.fitting import Fit, epoch_seed, fit, last_checkpoint
 from leadlight.cohort.splits import TRAIN, VALIDATION
 from leadlight.errors import LeadlightError
@@ -25,14 +33,6 @@ from leadlight.latent.choosing import (
     choose_factors,
     largest_correlation,
     latents_of,
-)
-from leadlight.classify.distributed import (
-    Place,
-    average_gradients,
-    joined,
-    own_checkpoints,
-    remove_checkpoints,
-    wait_for_all,
 )
 from leadlight.latent.linear import PrincipalComponents, principal_components
 from leadlight.latent.model import (
