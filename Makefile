@@ -1,14 +1,17 @@
-# Everything runs in .venv, built from the pinned requirements.lock.
+# Everything runs in .venv; requirements.lock pins every version in it. The demo installs what users
+# need, the tests also what developers need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
 STUDY ?= demo-study
 JOBS ?= 2
 
-.PHONY: demo test check bench model lock clean
+.PHONY: demo test check docs bench model lock clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/leadlight demo --study $(STUDY) --overwrite
 
 test: $(READY)
@@ -19,6 +22,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo "The manual: build/docs/index.html"
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py --data "$(DATA)"
 
@@ -26,12 +33,16 @@ bench: $(READY)
 model: $(READY)
 	$(BIN)/python training/shipped_model.py --ptbxl "$(PTBXL)"
 
-$(READY): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Leadlight needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e ".[simulate]"
+	touch $(INSTALLED)
+
+$(READY): $(INSTALLED)
+	$(PIP) --no-build-isolation -e ".[dev,docs,simulate,workflow]"
 	touch $(READY)
 
 # Write the lock anew from what pyproject.toml asks for.
