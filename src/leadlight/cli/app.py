@@ -86,6 +86,9 @@ def _root(
 
 def main() -> None:
     """Run the command line; a fault that the user can act on is one line and exit code 1."""
+    # Read when the network's library loads, which no verb has done yet. Threads that spin while
+    # they wait cost several times the work itself where other programs want the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except LeadlightError as error:
