@@ -70,7 +70,7 @@ def read_recording(path: Path) -> Recording:
         raise UnreadableRecording(f"{path} does not exist.", advice="Check the path.")
     if not head:
         raise UnreadableRecording(f"{path} is empty.", advice="Fetch the file again.")
-    supported = "WFDB (.hea with .dat or .mat) and DICOM (.dcm)"
+    supported = "WFDB (.hea with .dat or .mat), DICOM (.dcm) and CardioSoft XML (.xml)"
     if path.suffix.lower() in (*FORMATS[0].endings,):
         raise UnreadableRecording(
             f"{path} is named as a DICOM file, but its content is not DICOM.",
