@@ -46,6 +46,10 @@ PartitionName=one Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+class NoSlurm(RuntimeError):
+    """Its daemons are there but do not come up on this machine."""
+
+
 @dataclass(frozen=True)
 class Slurm:
     """environment: in which SLURM's commands find this cluster; jobs: what it did, a line a job."""
@@ -75,8 +79,12 @@ def why_not() -> str:
 
 
 @contextmanager
-def slurm_of_one(folder: Path, cpus: int = 2, memory_mb: int = 8000) -> Iterator[Slurm]:
-    """Start munged, slurmctld and slurmd, wait until the node is idle, and end them afterwards."""
+def slurm_of_one(folder: Path, cpus: int = 2, memory_mb: int = 6000) -> Iterator[Slurm]:
+    """Start munged, slurmctld and slurmd, wait until the node is idle, and end them afterwards.
+
+    Raises:
+        NoSlurm: they do not come up.
+    """
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
@@ -128,7 +136,7 @@ def slurm_of_one(folder: Path, cpus: int = 2, memory_mb: int = 8000) -> Iterator
                 process.kill()
 
 
-def _wait(there, running, folder: Path, seconds: float = 30.0) -> None:
+def _wait(there, running, folder: Path, seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not there():
         dead = [one.args for one in running if one.poll() is not None]
@@ -137,7 +145,7 @@ def _wait(there, running, folder: Path, seconds: float = 30.0) -> None:
                 f"{p.name}: {p.read_text(errors='replace')[-800:]}"
                 for p in (*folder.glob("*.log"), *folder.glob("*.out"))
             )
-            raise RuntimeError(f"SLURM did not start ({dead or 'in time'}).\n{logs}")
+            raise NoSlurm(f"SLURM did not start ({dead or 'in time'}).\n{logs}")
         time.sleep(0.2)
 
 
