@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reliability"))
 
+from faulted_study import stages, write_inputs, write_study_file
 from filling import fill
 from runner import Runner
-from small_study import stages, write_inputs, write_study_file
 
 SHARES = (0.0, 0.33, 0.66)
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reliability"))
 
+from faulted_study import stages, write_inputs, write_study_file
 from killing import Kills, kill_through
 from runner import Runner
-from small_study import stages, write_inputs, write_study_file
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_study import LOCUS, component_page, covariance_of, shift_of, write_explorer_study
+from drawn_study import LOCUS, component_page, covariance_of, shift_of, write_explorer_study
 
 from leadlight.latent.model import load_latent_model
 from leadlight.report.explorer_data import SCRIPTS, explorer_data

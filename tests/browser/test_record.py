@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_study import component_page, plain_card, recording, write_record_study
+from drawn_study import component_page, plain_card, recording, write_record_study
 
 from leadlight.report.record_data import SCRIPTS, record_data
 from leadlight.report.results import read_results

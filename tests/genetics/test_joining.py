@@ -71,7 +71,7 @@ def test_single_precision_of_the_whole_is_that_of_its_parts(
 ) -> None:
     from leadlight.genetics import association
 
-    monkeypatch.setattr(association, "_DOUBLE_UP_TO", 15 * VARIANTS * PEOPLE)
+    monkeypatch.setattr(association, "_DOUBLE_UP_TO", 30 * VARIANTS * PEOPLE)
     out, part = tmp_path / "out", tmp_path / "part"
     prepare_gwas(files["genotypes"], files["phenotypes"], out)
     done = run_gwas(files["genotypes"][0], files["phenotypes"], part, prepared=out)

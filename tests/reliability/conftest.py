@@ -13,8 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from faulted_study import stages, write_inputs, write_study_file
 from runner import Runner
-from small_study import stages, write_inputs, write_study_file
 
 PEOPLE = 16
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparing import differences
+from faulted_study import write_study_file
 from runner import Runner
-from small_study import write_study_file
 
 _AMPLE_KIB = 64 << 10
 

@@ -3,9 +3,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comparing import differences
+from faulted_study import write_study_file
 from killing import Kills, kill_through
 from runner import Runner
-from small_study import write_study_file
 
 
 def test_a_run_killed_at_random_moments_leaves_nothing_half_and_ends_the_same(

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faulted_study import write_study_file
 from runner import Runner
-from small_study import write_study_file
 
 
 @pytest.fixture

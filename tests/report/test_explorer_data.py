@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-from small_study import LOCUS, shift_of, write_explorer_study
+from drawn_study import LOCUS, shift_of, write_explorer_study
 
 from leadlight.errors import LeadlightError
 from leadlight.latent.model import load_latent_model

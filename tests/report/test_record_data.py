@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-from small_study import COMPLETENESS, plain_card, recording, write_record_study
+from drawn_study import COMPLETENESS, plain_card, recording, write_record_study
 
 from leadlight.errors import LeadlightError
 from leadlight.report.examples import draw_example
