@@ -108,3 +108,14 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path, text: str, complaint: str
     path.write_text(text)
     with pytest.raises(LeadlightError, match=complaint):
         read_summary_statistics(path)
+
+
+@pytest.mark.parametrize("count", ["-1e999500", "inf", "1e300"])
+def test_a_number_of_people_that_is_no_count_is_refused(tmp_path: Path, count: str) -> None:
+    path = tmp_path / "trait.tsv"
+    path.write_text(
+        "chromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\tstandard_error\tn\n"
+        f"1\t1000\tA\tG\t0.1\t0.02\t{count}\n"
+    )
+    with pytest.raises(LeadlightError, match="has a n that is no count"):
+        read_summary_statistics(path)

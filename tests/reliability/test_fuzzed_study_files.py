@@ -16,9 +16,12 @@ from leadlight.study.running import plan_study
 from leadlight.study.study_file import StudyFile
 
 TEMPLATES = Path(__file__).parents[2] / "src" / "leadlight" / "study" / "templates"
+# The same examples at every run: a new one that fails is for whoever looks for it, not for a change
+# that has nothing to do with it.
 FAST = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=80, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
 
 texts = st.one_of(
     st.sampled_from([

@@ -19,9 +19,12 @@ from leadlight.genetics.variant_tables import read_people, read_variants
 from leadlight.latent.card import read_card as read_latent_card
 
 SHIPPED = Path(__file__).parents[2] / "src" / "leadlight"
+# The same examples at every run: a new one that fails is for whoever looks for it, not for a change
+# that has nothing to do with it.
 FAST = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=40, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
 SUMMARY = (
     "chromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\tstandard_error\t"
     "effect_allele_frequency\tp_value\trsid\tn\n1\t1000\tA\tG\t0.1\t0.02\t0.3\t1e-8\trs1\t500\n"

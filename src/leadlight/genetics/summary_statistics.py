@@ -46,6 +46,8 @@ _REGENIE = {
 }
 _SSF = dict.fromkeys(COLUMNS, "")
 _SSF |= {name: name for name in (*COLUMNS, "p_value", "variant_id", "odds_ratio")}
+# Beyond it a float is no longer exact.
+_MOST_COUNT = 2.0**53
 _CHROMOSOMES = {"23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "M": "MT"}
 _CHROMOSOMES |= {"PAR1": "X", "PAR2": "X"}
 
@@ -186,8 +188,11 @@ def _in_our_columns(path: Path, table: pl.DataFrame) -> pl.DataFrame:
         normal = pl.Series(neg_log_10_p(t, np.inf))
         table = table.with_columns(pl.col("neg_log_10_p_value").fill_null(normal))
     chromosome = pl.col("chromosome").str.replace("^chr", "").replace(_CHROMOSOMES)
-    whole = pl.col("base_pair_location", "n").cast(pl.Int64)
-    return table.with_columns(chromosome, whole).select(COLUMNS)
+    counts = pl.col("base_pair_location", "n").fill_nan(None)
+    for name, far in table.select((counts.abs() > _MOST_COUNT).any()).row(0, named=True).items():
+        if far:
+            raise LeadlightError(f"{path} has a {name} that is no count.", advice="Correct it.")
+    return table.with_columns(chromosome, counts.cast(pl.Int64)).select(COLUMNS)
 
 
 def _named(names: Mapping[str, str], *columns: str) -> list[pl.Expr]:
