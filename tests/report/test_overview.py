@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).parent))
 from gene_study import write_factors, write_second_study
 
-from leadlight.report.association_sets import association_sets, inflation_of
+from leadlight.report.association_sets import association_sets, inflation_of, p_values
 from leadlight.report.factors_section import factors_section, read_factors, slopes_in_people
 from leadlight.report.heat import cell
 from leadlight.report.loci_section import loci_section
@@ -69,11 +69,17 @@ def test_genes_are_told_with_the_numbers_of_their_tables(study: Path) -> None:
             round(v, 3) for v in (found.lambda_gc, found.low, found.high)
         )
         assert ("null control" in text) == (one.label == "permuted")
-    strongest = texts[4]
+    (control,) = [one for one in sets if one.is_null]
+    values = np.concatenate([p_values(path) for path in control.all_tables().values()])
+    values = values[np.isfinite(values)]
+    hits = int((values > -np.log10(5e-8)).sum())
+    assert f"{hits} test" in texts[4]
+    assert f"among {len(values):,} of" in texts[4]
+    strongest = texts[5]
     assert "SCN10A" in strongest
     assert "−log₁₀ p = 14.0 of pr_ms" in strongest
     assert "a copy of C moves PR interval by −0.300 [−0.359, −0.241] SD" in strongest
-    assert said[4].place == "locus-2"
+    assert said[5].place == "locus-2"
 
 
 def test_the_join_tells_ecg_and_logits_of_the_strongest_locus(study: Path) -> None:

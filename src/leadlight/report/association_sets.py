@@ -15,6 +15,7 @@ from leadlight.report.results import facts_of
 
 P_COLUMN = "neg_log_10_p_value"
 _NOT_TRAITS = {"joint", "components", "background"}
+_GENOME_WIDE = float(-np.log10(5e-8))
 # Sets of which nothing but chance is expected, by the beginning of their names.
 _NULL = ("null", "permut")
 
@@ -72,6 +73,18 @@ def median_inflation(path: Path) -> float | None:
 def p_values(path: Path) -> npt.NDArray[np.float64]:
     """(variant) −log10 p of a table of summary statistics."""
     return pl.read_parquet(path, columns=[P_COLUMN]).to_series().cast(pl.Float64).to_numpy()
+
+
+def genome_wide_hits(one: AssociationSet) -> tuple[int, int]:
+    """How many tests a set made over its traits and joint test, and how many pass 5e-8."""
+    tests = hits = 0
+    for path in one.all_tables().values():
+        # Streamed: a scan may have more variants than memory has room for.
+        p = pl.scan_parquet(path).select(pl.col(P_COLUMN).drop_nulls().drop_nans())
+        found = p.select(pl.len(), (pl.col(P_COLUMN) > _GENOME_WIDE).sum().alias("hits")).collect()
+        tests += int(found["len"][0])
+        hits += int(found["hits"][0])
+    return tests, hits
 
 
 def inflation_sentence(label: str, found: Inflation) -> str:

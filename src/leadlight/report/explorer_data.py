@@ -61,7 +61,7 @@ def explorer_data(study: Path, *, model: str | None = None) -> dict[str, Any] | 
     table = read_table(folder / FACTORS, ("record_id", *names, "distance", "error_uv"))
     assert table is not None
     known = table.drop_nulls(["error_uv"])
-    chosen = _choose_records(study, known)
+    chosen = _choose_records(study, known.select("record_id", "distance"))
     records = [
         explorer_record(study, record_id, folder=folder, why=why)
         for record_id, why in chosen.items()

@@ -72,6 +72,9 @@ def read_factors(study: Path) -> Factors | None:
     names = sorted(name for name in table.columns if name.startswith("factor_"))
     card = _card(home)
     known = table.select("record_id", *names).drop_nulls().drop_nans(names)
+    # Before measurements join them: those of a million records would take a gigabyte.
+    if known.height > _MOST_RECORDS:
+        known = known.sample(_MOST_RECORDS, seed=1)
     quantities: list[str] = []
     path = study / "measurements.parquet"
     if path.is_file():
@@ -79,10 +82,13 @@ def read_factors(study: Path) -> Factors | None:
         wanted = [*_MEASURED, *(str(row.get("follows")) for row in card.get("factors", []))]
         quantities = [q for q in dict.fromkeys(wanted) if q in there]
         known = known.join(
-            pl.read_parquet(path, columns=["record_id", *quantities]), on="record_id", how="inner"
+            pl.scan_parquet(path)
+            .select("record_id", *quantities)
+            .filter(pl.col("record_id").is_in(known["record_id"].implode()))
+            .collect(),
+            on="record_id",
+            how="inner",
         )
-    if known.height > _MOST_RECORDS:
-        known = known.sample(_MOST_RECORDS, seed=1)
     measured = known.select(pl.col(quantities).cast(pl.Float64)).fill_null(float("nan"))
     return Factors(
         home.name, home, card, table, names,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from leadlight.report.association_sets import AssociationSet, inflation_of
+from leadlight.report.association_sets import AssociationSet, genome_wide_hits, inflation_of
 from leadlight.report.explain_plans import slug_of
 from leadlight.report.factor_words import spoken
 from leadlight.report.factors_section import Factors, factor_sentences
@@ -193,9 +193,21 @@ def gene_statements(
                 "Calibration",
             )
         )
+    said += [control_statement(one) for one in sets if one.is_null]
     if loci:
         said.append(_strongest(loci[0]))
     return said
+
+
+def control_statement(one: AssociationSet) -> Statement:
+    """How many tests of a null control pass the genome-wide threshold, and how many should."""
+    tests, hits = genome_wide_hits(one)
+    text = (
+        f"The null control {one.label} has {_count(hits, 'test')} beyond 5 × 10⁻⁸ among "
+        f"{tests:,} of all its variants and traits, joint test included; chance gives "
+        f"{number(5e-8 * tests, 2)}."
+    )
+    return Statement(text, "calibration", "Calibration")
 
 
 def join_statements(loci: list[dict[str, Any]]) -> list[Statement]:
